@@ -1,0 +1,67 @@
+# One command for each thing to do; `make` alone lists them. Only Python 3.11+ with venv is needed.
+
+PYTHON ?= python3
+CORES ?= all
+CONFIG ?=
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PINS := envs/requirements.txt
+SNAKEFILES := Snakefile workflow
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+# The target stands first: --configfile takes every word that follows it.
+snakemake = $(BIN)/snakemake $(1) --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG)) $(ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup reproduce figures test lint format lock clean
+
+help: ## list the commands
+	@echo "usage: make COMMAND [PYTHON=python3.12] [CORES=4] [CONFIG=config/small.yaml] [ARGS=...]"
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
+
+setup: $(READY) ## make .venv with the pinned packages (TORCH_INDEX=... for another torch build)
+
+$(READY): envs/install.sh envs/overrides.txt envs/uv.txt $(PINS) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "expected Python 3.11 or newer, got $$($(PYTHON) --version): try PYTHON=python3.11" >&2; \
+	  exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	envs/install.sh $(CURDIR)/$(BIN)/python
+	@touch $@
+
+reproduce: setup ## train everything of the configuration and make its tables and figures
+	$(call snakemake,all)
+
+figures: setup ## make the figures of the configuration
+	$(call snakemake,figures)
+
+test: lint ## everything that the CI runs (ARGS go to pytest)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## style, types and the workflow's format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check $(SNAKEFILES)
+
+format: setup ## mend what lint can mend
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt $(SNAKEFILES)
+
+# torch brings the CUDA packages that its build needs, so none of them is pinned.
+lock: setup ## pin anew after a change of dependencies (ARGS="--upgrade-package NAME" for newer ones)
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header \
+	  --annotation-style line --extra workflow --group dev --override envs/overrides.txt \
+	  $(ARGS) --output-file $(PINS) pyproject.toml
+	sed -E -i.old '/^(cuda|nvidia|triton)[-=]/d' $(PINS)
+	digest=$$($(BIN)/python -c 'import hashlib; print(hashlib.sha256(open("$(PINS)", "rb").read()).hexdigest())') \
+	  && sed -E -i.old "s|^# $(PINS) .*|# $(PINS) $$digest|" envs/spikebert.post-deploy.sh
+	rm envs/*.old
+
+clean: ## remove .venv and caches; work/ and results/ stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find spikebert tests -name __pycache__ -prune -exec rm -rf {} +

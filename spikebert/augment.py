@@ -1,0 +1,164 @@
+"""Augmentation of training rows by Tang et al. (2019): mask, swap, and keep an n-gram.
+
+For every word draw X ~ U[0, 1]:
+
+    X < p_mask                     the word becomes [MASK]
+    p_mask <= X < p_mask + p_pos   the word becomes another of its part of speech, drawn from the
+                                   corpus's unigram distribution of that tag
+
+then, with probability p_ng, only a random n-gram of 1 to max_ngram words is kept. That is done
+n_iter times for each row. Punctuation and spacing are left as they are.
+
+Reference: https://arxiv.org/abs/1903.12136, section 3.2.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect
+from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .settings import AugmentSettings
+from .texts import clean, normalise
+
+MASK = "[MASK]"
+Row = dict[str, Any]
+
+
+class Token(NamedTuple):
+    """A word or a punctuation mark, the space before it, and its part of speech."""
+
+    space: str
+    text: str
+    tag: str
+
+    @property
+    def is_word(self) -> bool:
+        return any(map(str.isalnum, self.text))
+
+
+def augment(
+    rows: list[Row],
+    language: str,
+    settings: AugmentSettings,
+    seed: int,
+    exclude: Iterable[str] = (),
+) -> list[Row]:
+    """The original rows, then the augmented ones: label null, id of the original + "-k".
+
+    Left out are repetitions of any text, texts without a letter, and texts whose normalised form is
+    in `exclude` (dev and test rows). The draws of a row depend on `seed` and its id alone, so that
+    other rows do not change which of its words are masked, swapped or kept.
+    """
+    if not settings.enabled:
+        return list(rows)
+    tagged = [TAGGERS[language](row["text"]) for row in rows]
+    vocabulary = Vocabulary(token for tokens in tagged for token in tokens)
+    seen = {clean(row["text"]) for row in rows}
+    forbidden = {"", *exclude}
+    augmented = []
+    for row, tokens in zip(rows, tagged, strict=True):
+        generator = np.random.default_rng([seed, int(row["id"], 16)])
+        for k, text in enumerate(_draws(tokens, vocabulary, settings, generator), 1):
+            if text not in seen and normalise(text) not in forbidden:
+                seen.add(text)
+                augmented.append({"id": f"{row['id']}-{k}", "text": text, "label": None})
+    return [*rows, *augmented]
+
+
+def _draws(
+    tokens: list[Token],
+    vocabulary: Vocabulary,
+    settings: AugmentSettings,
+    generator: np.random.Generator,
+) -> list[str]:
+    """n_iter augmented texts of one sentence."""
+    words = [place for place, token in enumerate(tokens) if token.is_word]
+    if not words:
+        return []
+    fates = generator.random((settings.n_iter, len(words)))
+    choices = generator.random((settings.n_iter, len(words)))
+    cuts = generator.random((settings.n_iter, 3))
+    texts = []
+    for i in range(settings.n_iter):
+        out = [token.text for token in tokens]
+        for w in np.flatnonzero(fates[i] < settings.p_mask + settings.p_pos):
+            place = words[w]
+            if fates[i, w] < settings.p_mask:
+                out[place] = MASK
+            else:
+                out[place] = vocabulary.another(tokens[place], choices[i, w])
+        first, last = 0, len(tokens)
+        if cuts[i, 0] < settings.p_ng:
+            n = min(1 + int(cuts[i, 1] * settings.max_ngram), len(words))
+            start = int(cuts[i, 2] * (len(words) - n + 1))
+            first, last = words[start], words[start + n - 1] + 1
+        texts.append(clean("".join(tokens[p].space + out[p] for p in range(first, last))))
+    return texts
+
+
+class Vocabulary:
+    """The words of a corpus by part of speech, with their frequencies."""
+
+    def __init__(self, tokens: Iterable[Token]):
+        counts: dict[str, Counter[str]] = {}
+        for token in tokens:
+            if token.is_word:
+                counts.setdefault(token.tag, Counter())[token.text] += 1
+        self._words = {tag: sorted(counter) for tag, counter in counts.items()}
+        self._ends = {
+            tag: list(accumulate(counts[tag][word] for word in words))
+            for tag, words in self._words.items()
+        }
+
+    def another(self, token: Token, u: float) -> str:
+        """A word of the same tag but the token's own, by frequency; `u` in [0, 1) chooses.
+
+        A tag with a single word gives that word.
+        """
+        words, ends = self._words[token.tag], self._ends[token.tag]
+        own = bisect(words, token.text) - 1
+        start = ends[own - 1] if own else 0
+        weight = ends[own] - start
+        if weight == ends[-1]:
+            return token.text
+        point = u * (ends[-1] - weight)
+        return words[bisect(ends, point if point < start else point + weight)]
+
+
+# English words as the Penn Treebank cuts them ("do" "n't", "it" "'s"), and single other marks.
+_ENGLISH = re.compile(
+    r"(\s*)(\w+?(?=n['’]t\b)|n['’]t\b|['’](?:s|re|ve|ll|d|m)\b|\w+(?:[-.]\w+)*|[^\w\s])", re.IGNORECASE
+)
+
+
+def tag_english(text: str) -> list[Token]:
+    """Tokens with Penn Treebank tags, by the lexicon and rules that textblob ships."""
+    from textblob.en import parser
+
+    pieces = _ENGLISH.findall(text)
+    tags = parser.find_tags([word for _, word in pieces]) if pieces else []
+    return [
+        Token(space, word, tag) for (space, word), (_, tag) in zip(pieces, tags, strict=True)
+    ]
+
+
+def tag_chinese(text: str) -> list[Token]:
+    """Words and tags by jieba, whose dictionary is in its package."""
+    return [Token("", pair.word, pair.flag) for pair in _jieba().cut(text)]
+
+
+def _jieba() -> Any:
+    """jieba's tagger, loaded quietly and without a cache outside the package's control."""
+    import jieba.posseg
+
+    jieba.setLogLevel("ERROR")
+    return jieba.posseg
+
+
+TAGGERS: dict[str, Callable[[str], list[Token]]] = {"en": tag_english, "zh": tag_chinese}

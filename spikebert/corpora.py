@@ -1,0 +1,430 @@
+"""From files to clean rows: labelled sets in three splits, and unlabelled sentences.
+
+Two texts are the same when their letters and digits are (`texts.normalise`): case, accents, spaces,
+punctuation and the tokenisation of MR and SST make no difference. A row's id is a hash of that, and
+duplicates, splits and leaks are all judged by it.
+
+    files --make_splits--> splits of one set --make_corpus--> corpus free of others' test rows
+    files --make_unlabelled--> sentences free of every corpus's dev and test rows
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import sources
+from .errors import UserError
+from .readers import NEUTRAL, READERS, Raw, check_columns, decode, from_columns
+from .records import write_json, write_text
+from .settings import check
+from .specs import CORPUS_SCHEMA, SPLITS, UNLABELLED_SCHEMA
+from .texts import clean, normalise, split_of, text_id, usable_sentences
+
+DEFAULT_SHARES = {"dev": 0.1, "test": 0.1}
+PERCENTILES = (5, 50, 95, 100)
+STATS = "stats.json"
+HELD_OUT = "held_out.json"
+
+Row = dict[str, Any]
+
+
+def read_raw(spec: Row, cache: Path, mirror: Path | None) -> tuple[Iterator[Raw], str | None]:
+    """All rows of one file of a specification, and the SHA-256 of what was read."""
+    if spec["source"] == "hub":
+        place = f"{spec['repository']}:{spec['hub_split']}"
+        return _read_hub(spec, place), None
+    members, sha256 = sources.read_members(spec, cache, mirror)
+
+    def rows() -> Iterator[Raw]:
+        for name, data in members:
+            text = decode(data, spec.get("encoding", ["utf-8-sig"]), name)
+            yield from READERS[spec["format"]](text, name, spec)
+
+    return rows(), sha256
+
+
+def _read_hub(spec: Row, place: str) -> Iterator[Raw]:
+    for number, row in enumerate(sources.hub_rows(spec)):
+        check_columns(spec, row, place)
+        yield from from_columns(row, f"{place}:{number}", spec)
+
+
+# --- labelled sets -----------------------------------------------------------------------------
+
+
+def make_splits(
+    name: str, spec: Row, out: Path, cache: Path, mirror: Path | None = None
+) -> dict[str, Any]:
+    """Read one labelled set and write its clean splits and stats.json into `out`.
+
+    A text stands once in the set: in test before dev before train where the set has official
+    splits, and nowhere if one split gives it two labels. Returns the stats.
+    """
+    check(spec, CORPUS_SCHEMA, f"data set {name}")
+    dropped: Counter[str] = Counter()
+    candidates: dict[str, list[Row]] = {split: [] for split in SPLITS}
+    files = []
+    for file in spec["files"]:
+        raws, sha256 = read_raw(file, Path(cache), mirror)
+        files.append(_provenance(file, sha256))
+        rows = list(_labelled_rows(raws, file, spec, dropped))
+        kept = _smallest(rows, file.get("max_sentences"))
+        dropped["over_cap"] += len(rows) - len(kept)
+        for row in kept:
+            candidates[row.pop("split")].append(row)
+    read = sum(map(len, candidates.values())) + dropped.total()
+    splits = _deduplicate(candidates, dropped)
+    _check_splits(splits, spec["labels"], f"data set {name}")
+    stats = {
+        "name": name,
+        **{key: spec.get(key) for key in ("language", "description", "licence", "labels")},
+        "analogue": spec.get("analogue", False),
+        "files": files,
+        "shares": _shares(spec),
+        "rows_read": read,
+        "dropped": _counts(dropped),
+    }
+    return _write_corpus(splits, stats, Path(out), {})
+
+
+def _shares(spec: Row) -> dict[str, float]:
+    return {**DEFAULT_SHARES, **spec.get("split", {})}
+
+
+def _labelled_rows(
+    raws: Iterator[Raw], file: Row, spec: Row, dropped: Counter[str]
+) -> Iterator[Row]:
+    """Rows with id, text, label and split; those without a text or a class are counted."""
+    for raw in raws:
+        cut = file.get("sentences", False)
+        for text in usable_sentences(raw.text, spec["language"]) if cut else [clean(raw.text)]:
+            label = file.get("label", raw.label)
+            if label == NEUTRAL:
+                dropped["neutral"] += 1
+            elif not normalise(text):
+                dropped["empty"] += 1
+            else:
+                yield {
+                    "id": text_id(text),
+                    "text": text,
+                    "label": _label_id(label, spec["labels"], raw.where),
+                    "split": _choose_split(raw, text, file, spec),
+                }
+
+
+def _provenance(file: Row, sha256: str | None) -> Row:
+    """Where a file came from, for stats.json: what fetched it and its sum, not how it was read."""
+    keys = ("source", "package", "repository", "commit", "revision", "name", "hub_split", "path")
+    return {key: file[key] for key in keys if key in file} | {"sha256": sha256}
+
+
+def _label_id(label: str | None, labels: list[str], where: str) -> int:
+    """The place of a class name in `labels`; an index is as good where no name is a number."""
+    if label in labels:
+        return labels.index(label)
+    by_index = [str(i) for i in range(len(labels))]
+    if label in by_index and not any(name.lstrip("-").isdigit() for name in labels):
+        return by_index.index(label)
+    raise UserError(
+        f"label of row {where}",
+        expected=f"one of {', '.join(labels)}, or its index",
+        got=label,
+        fix="mend the row, or `labels`",
+    )
+
+
+def _choose_split(raw: Raw, text: str, file: Row, spec: Row) -> str:
+    """The file's split, else the row's, else by hash; an official train may give dev by hash."""
+    shares = _shares(spec)
+    split = file.get("split", raw.split)
+    if split is None:
+        return split_of(text, shares)
+    if split not in SPLITS:
+        raise UserError(
+            f"split of row {raw.where}", expected=", ".join(SPLITS), got=split, fix="mend the row"
+        )
+    has_dev = any("split_column" in f or f.get("split") == "dev" for f in spec["files"])
+    if split == "train" and not has_dev:
+        return split_of(text, {"test": 0.0, "dev": shares["dev"]})
+    return split
+
+
+def _counts(counter: Counter[str]) -> dict[str, int]:
+    return {reason: count for reason, count in sorted(counter.items()) if count}
+
+
+def _smallest(rows: list[Row], cap: int | None) -> list[Row]:
+    """At most `cap` rows, those with the smallest ids."""
+    return sorted(rows, key=lambda row: row["id"])[:cap] if cap else rows
+
+
+def _deduplicate(candidates: dict[str, list[Row]], dropped: Counter[str]) -> dict[str, list[Row]]:
+    """Each text once: test wins over dev, dev over train; two labels in one split lose both."""
+    splits: dict[str, list[Row]] = {}
+    taken: dict[str, str] = {}
+    for split in ("test", "dev", "train"):
+        labels: dict[str, set[int]] = {}
+        for row in candidates[split]:
+            labels.setdefault(row["id"], set()).add(row["label"])
+        splits[split] = []
+        for row in candidates[split]:
+            if row["id"] in taken:
+                earlier = taken[row["id"]]
+                dropped["duplicate" if earlier == split else f"also_in_{earlier}"] += 1
+            elif len(labels[row["id"]]) > 1:
+                dropped["two_labels"] += 1
+            else:
+                taken[row["id"]] = split
+                splits[split].append(row)
+    return splits
+
+
+def _check_splits(splits: dict[str, list[Row]], labels: list[str], name: str) -> None:
+    for split, rows in splits.items():
+        if len({row["label"] for row in rows}) < 2:
+            raise UserError(
+                f"{name}, split {split}",
+                expected=f"rows of at least two of the classes {', '.join(labels)}",
+                got=f"{len(rows)} rows",
+                fix="give more rows, or other shares in `split`",
+            )
+
+
+def make_corpus(
+    name: str,
+    splits: Path,
+    others: Iterable[Path],
+    out: Path,
+    caps: dict[str, int] | None = None,
+) -> dict[str, Any]:
+    """Write the corpus that models are trained on, from the splits of this and the other sets.
+
+    Train and dev rows that stand in the test split of another set are dropped (SST and MR share
+    sentences); test rows never are. Then each split is cut to its cap, rows with the smallest hash
+    first. held_out.json lists the normalised texts that no training file of this set may hold: its
+    own dev and test rows and the other sets' test rows. Returns the stats.
+    """
+    own = {split: read_rows(Path(splits) / f"{split}.jsonl") for split in SPLITS}
+    foreign = {
+        normalise(row["text"])
+        for other in others
+        if Path(other).resolve() != Path(splits).resolve()
+        for row in read_rows(Path(other) / "test.jsonl")
+    }
+    held_out = foreign | {normalise(row["text"]) for s in ("dev", "test") for row in own[s]}
+    dropped: Counter[str] = Counter()
+    kept: dict[str, list[Row]] = {}
+    for split, rows in own.items():
+        free = rows
+        if split != "test":
+            free = [row for row in rows if normalise(row["text"]) not in foreign]
+        kept[split] = _smallest(free, (caps or {}).get(split))
+        dropped[f"{split}_in_test_of_another_set"] = len(rows) - len(free)
+        dropped[f"{split}_over_cap"] = len(free) - len(kept[split])
+    stats = json.loads((Path(splits) / STATS).read_text(encoding="utf-8"))
+    _check_splits(kept, stats["labels"], f"data set {name}")
+    stats["dropped"] |= _counts(dropped)
+    return _write_corpus(kept, stats, Path(out), {HELD_OUT: sorted(held_out)})
+
+
+def read_held_out(corpus: Path) -> set[str]:
+    """The normalised texts that no training file of this corpus may hold."""
+    return set(json.loads((Path(corpus) / HELD_OUT).read_text(encoding="utf-8")))
+
+
+def _write_corpus(
+    splits: dict[str, list[Row]], stats: Row, out: Path, extra: dict[str, Any]
+) -> Row:
+    with sources.complete_folder(out, last=STATS) as part:
+        described = {}
+        for split in SPLITS:
+            rows = sorted(splits[split], key=lambda row: row["id"])
+            file = part / f"{split}.jsonl"
+            write_rows(file, rows)
+            classes = Counter(stats["labels"][row["label"]] for row in rows)
+            described[split] = {"classes": dict(sorted(classes.items()))} | _describe(rows, file)
+        stats = stats | {
+            "rows_kept": sum(len(rows) for rows in splits.values()),
+            "splits": described,
+        }
+        for name, value in extra.items():
+            write_json(part / name, value)
+        write_json(part / STATS, stats)
+    return stats
+
+
+def _describe(rows: list[Row], file: Path) -> Row:
+    """Number, length percentiles (characters, words between spaces) and the sum of the file."""
+    return {
+        "rows": len(rows),
+        "characters": _percentiles([len(row["text"]) for row in rows]),
+        "words": _percentiles([len(row["text"].split()) for row in rows]),
+        "sha256": sources.sha256_of(file),
+    }
+
+
+def _percentiles(lengths: list[int]) -> dict[str, int]:
+    return {f"p{p}": int(np.percentile(lengths, p)) for p in PERCENTILES}
+
+
+# --- unlabelled text ---------------------------------------------------------------------------
+
+
+def make_unlabelled(
+    language: str,
+    spec: Row,
+    corpora: Iterable[Path],
+    out: Path,
+    cache: Path,
+    mirror: Path | None = None,
+) -> dict[str, Any]:
+    """Write text.jsonl, one sentence a row, sorted by hash, and stats.json. Returns the stats.
+
+    Left out are documents and sentences that equal a dev or test row, or one sentence of such a
+    row, of any of the `corpora` (folders of this language).
+    """
+    check(spec, UNLABELLED_SCHEMA, f"unlabelled text {language}")
+    folders = [Path(folder) for folder in corpora]
+    pool = _Pool(language, _forbidden(folders, language))
+    files = []
+    for file in spec["files"]:
+        raws, sha256 = read_raw(file, Path(cache), mirror)
+        added = pool.add((raw.text for raw in raws), file)
+        files.append(_provenance(file, sha256) | {"sentences": added})
+    for folder in folders if spec.get("include_training_rows") else ():
+        added = pool.add((row["text"] for row in read_rows(folder / "train.jsonl")), {})
+        files.append({"source": f"training rows of {folder.name}", "sentences": added})
+    ids = sorted(pool.texts)
+    rows = [{"id": key, "text": pool.texts[key]} for key in ids[: spec.get("max_sentences")]]
+    pool.dropped["over_cap"] += len(ids) - len(rows)
+    if not rows:
+        raise UserError(
+            f"unlabelled text {language}", expected="sentences", got="none", fix="give files"
+        )
+    with sources.complete_folder(Path(out), last=STATS) as part:
+        write_rows(part / "text.jsonl", rows)
+        stats = {
+            "language": language,
+            **{key: spec.get(key) for key in ("description", "licence")},
+            "files": files,
+            "sentences_read": pool.read,
+            "dropped": _counts(pool.dropped),
+            **_describe(rows, part / "text.jsonl"),
+        }
+        write_json(part / STATS, stats)
+    return stats
+
+
+def _forbidden(corpora: list[Path], language: str) -> set[str]:
+    """Ids of all dev and test rows and of their sentences."""
+    ids = set()
+    for folder in corpora:
+        for split in ("dev", "test"):
+            for row in read_rows(folder / f"{split}.jsonl"):
+                ids.add(text_id(row["text"]))
+                ids |= {text_id(piece) for piece in usable_sentences(row["text"], language)}
+    return ids
+
+
+class _Pool:
+    """Distinct sentences, id -> text, and the count of what was read and dropped."""
+
+    def __init__(self, language: str, forbidden: set[str]):
+        self.language, self.forbidden = language, forbidden
+        self.texts: dict[str, str] = {}
+        self.dropped: Counter[str] = Counter()
+        self.read = 0
+
+    def add(self, documents: Iterable[str], file: Row) -> int:
+        """Add the sentences of one file's documents; the number of new ones."""
+        found: dict[str, str] = {}
+        for document in documents:
+            if text_id(document) in self.forbidden:
+                self.dropped["document_in_dev_or_test"] += 1
+                continue
+            cut = file.get("sentences", True)
+            for text in usable_sentences(document, self.language) if cut else [clean(document)]:
+                self.read += 1
+                key = text_id(text)
+                if key in self.forbidden:
+                    self.dropped["sentence_in_dev_or_test"] += 1
+                elif key in self.texts or key in found:
+                    self.dropped["duplicate"] += 1
+                else:
+                    found[key] = text
+        kept = sorted(found)[: file.get("max_sentences")]
+        self.dropped["over_cap"] += len(found) - len(kept)
+        self.texts |= {key: found[key] for key in kept}
+        return len(kept)
+
+
+# --- files of rows -----------------------------------------------------------------------------
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """JSON lines, the whole file or none."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Rows with id, text and, where given, label (an int or null); anything else is an error."""
+    path = Path(path)
+    try:
+        lines = path.read_bytes().decode("utf-8").split("\n")
+    except FileNotFoundError:
+        raise UserError(
+            f"file {path}", expected="JSON lines", got="no file", fix="make the corpus first"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"file {path}", expected="UTF-8", got=error, fix="make it again") from None
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        try:
+            row = json.loads(line)
+            label = row.get("label")
+            valid = isinstance(row["id"], str) and isinstance(row["text"], str)
+            valid &= label is None or (isinstance(label, int) and not isinstance(label, bool))
+        except (json.JSONDecodeError, AttributeError, KeyError, TypeError):
+            valid = False
+        if not valid:
+            raise UserError(
+                f"row {path}:{number}",
+                expected='{"id": str, "text": str, "label": int or null}',
+                got=line[:80],
+                fix="make the file again",
+            )
+        rows.append(row)
+    return rows
+
+
+def find_leaks(corpora: Iterable[Path], against: Iterable[Path]) -> list[Row]:
+    """Every test split against every train and dev split of the `corpora` and the files `against`.
+
+    Texts are compared normalised. An entry {"test", "file", "rows", "ids"} stands for each pair
+    that shares rows; an empty list is the proof that none does.
+    """
+    folders = [Path(folder) for folder in corpora]
+    tests = {folder / "test.jsonl": _text_ids(folder / "test.jsonl") for folder in folders}
+    files = [folder / f"{split}.jsonl" for folder in folders for split in ("train", "dev")]
+    files += [file for file in map(Path, against) if file not in files and file not in tests]
+    leaks = []
+    for file in files:
+        ids = _text_ids(file)
+        for test, held_out in tests.items():
+            if shared := sorted(ids & held_out):
+                leaks.append(
+                    {"test": str(test), "file": str(file), "rows": len(shared), "ids": shared[:20]}
+                )
+    return leaks
+
+
+def _text_ids(path: Path) -> set[str]:
+    return {text_id(row["text"]) for row in read_rows(path)}

@@ -1,0 +1,169 @@
+"""The modules that a training step optimises: a classifier, and a student beside its teacher.
+
+Their forward returns {"loss", "logits", named losses}; `training.fit` needs no more.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from .errors import UserError
+from .losses import Alignment, label_loss, logits_loss
+from .modeling import (
+    SpikeBertForSequenceClassification,
+    SpikeBertModel,
+    SpikeBertOutput,
+    SpikeBertPreTrainedModel,
+)
+from .settings import DistillSettings, Stage2Settings
+
+
+class Classifier(nn.Module):
+    """Any Hugging Face classifier under its labels alone: the teacher, the direct student."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """ids, mask [B, N], labels [B] -> logits [B, C] and, with labels, the cross-entropy."""
+        logits = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+        if labels is None:
+            return {"logits": logits}
+        return {"loss": F.cross_entropy(logits.float(), labels), "logits": logits}
+
+
+class _Distillation(nn.Module):
+    """A student, the projections of its losses, and a frozen teacher that is not saved with them."""
+
+    def __init__(
+        self,
+        student: SpikeBertPreTrainedModel,
+        teacher: PreTrainedModel,
+        settings: DistillSettings,
+    ):
+        super().__init__()
+        self.student, self.settings = student, settings
+        self.alignment = Alignment(
+            student.config.hidden_size,
+            teacher.config.hidden_size,
+            student.config.num_hidden_layers,
+            teacher.config.num_hidden_layers,
+            settings.ignored_layers,
+        )
+        # Not a submodule: it has no place in a checkpoint.
+        object.__setattr__(self, "teacher", teacher.eval().requires_grad_(False))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> _Distillation:
+        self.teacher._apply(fn)  # to the student's device
+        return super()._apply(fn, recurse)
+
+    def both(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[SpikeBertOutput, Any]:
+        """Student and teacher on the same batch, with their hidden states."""
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        with torch.no_grad():
+            taught = self.teacher(**inputs, output_hidden_states=True)
+        return self.student(**inputs, output_hidden_states=True), taught
+
+    def aligned(self, out: SpikeBertOutput, taught: Any, mask: Tensor) -> dict[str, Tensor]:
+        """L_emb and L_fea of a batch; one whose weight is 0 is not computed."""
+        embedded, *features = taught.hidden_states
+        losses = {}
+        if self.settings.embedding_weight:
+            losses["loss_embedding"] = self.alignment.embedding_loss(out.embeddings, embedded, mask)
+        if self.settings.feature_weight:
+            losses["loss_feature"] = self.alignment.feature_loss(out.hidden_states, features, mask)
+        return losses
+
+    def total(self, losses: dict[str, Tensor]) -> Tensor:
+        """The weighted sum; the weight of "loss_x" is the setting "x_weight"."""
+        weights = (getattr(self.settings, f"{name[5:]}_weight") for name in losses)
+        return sum(
+            (weight * loss for weight, loss in zip(weights, losses.values(), strict=True)),
+            torch.zeros((), device=self.student.device),
+        )
+
+
+class PretrainingDistillation(_Distillation):
+    """Stage 1: sigma_1 L_fea + sigma_2 L_emb on unlabelled text."""
+
+    student: SpikeBertModel
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
+        """ids, mask [B, N] -> losses."""
+        losses = self.aligned(*self.both(input_ids, attention_mask), attention_mask)
+        return {"loss": self.total(losses), **losses}
+
+
+class TaskDistillation(_Distillation):
+    """Stage 2: the four losses on augmented, labelled rows."""
+
+    student: SpikeBertForSequenceClassification
+    settings: Stage2Settings
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """ids, mask [B, N], labels [B] with -100 for the teacher's -> losses and logits.
+
+        In evaluation the teacher is not asked: cross-entropy is the loss.
+        """
+        if not self.training:
+            logits = self.student(input_ids, attention_mask).logits
+            return {"loss": F.cross_entropy(logits, labels), "logits": logits}
+        out, taught = self.both(input_ids, attention_mask)
+        temperature = self.settings.temperature
+        losses = self.aligned(out, taught, attention_mask) | {
+            "loss_logits": logits_loss(out.logits, taught.logits, temperature),
+            "loss_ce": label_loss(out.logits, labels, taught.logits),
+        }
+        return {"loss": self.total(losses), "logits": out.logits, **losses}
+
+
+def check_same_model(found: SpikeBertPreTrainedModel, wanted: dict[str, Any], where: str) -> None:
+    """A stage-1 student of other settings than the run's is a `UserError`."""
+    settings = found.config.settings()
+    other = {name for name in wanted if settings[name] != wanted[name]}
+    if other:
+        raise UserError(
+            f"student in {where}",
+            expected={name: wanted[name] for name in sorted(other)},
+            got={name: settings[name] for name in sorted(other)},
+            fix="run stage 1 with the model settings of this run",
+        )
+
+
+@torch.no_grad()
+def copy_embeddings(student: SpikeBertModel, teacher: PreTrainedModel, std: float) -> None:
+    """Start the student's word embeddings [V, D] as the teacher's [V, D_teacher].
+
+    Where D < D_teacher only the D leading principal directions are kept. They are then rotated at
+    random, so that all columns share the variance (a Heaviside encoder sees nothing but signs),
+    centred, and scaled to `std`.
+    """
+    words = teacher.get_input_embeddings().weight.float()
+    target = student.get_input_embeddings().weight
+    if words.shape[0] != target.shape[0]:
+        raise UserError(
+            "vocabulary of the student",
+            expected=f"{words.shape[0]} tokens, the teacher's",
+            got=target.shape[0],
+            fix="use the teacher's tokenizer",
+        )
+    centred = words - words.mean(0)
+    width = target.shape[1]
+    _, directions = torch.linalg.eigh(centred.T @ centred)  # ascending
+    kept = centred @ directions[:, -width:]
+    rotation, _ = torch.linalg.qr(torch.randn(width, kept.shape[1], device=kept.device))
+    mixed = kept @ rotation.T
+    target.copy_(mixed / mixed.std() * std)
+    padding = student.config.pad_token_id
+    if padding is not None:
+        target[padding].zero_()

@@ -1,0 +1,220 @@
+"""Figures from records, as SVG and PNG. Nothing here imports torch.
+
+Every figure has one style and one colour for each model (the palette of Okabe and Ito, which
+colour-blind readers can tell apart), and the same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator
+
+from .metrics import summarise
+from .paper import paper_value
+from .plan import BASE, MODELS
+from .records import Record, read_records
+from .tables import ANALOGUE_NOTE, RECALLED_NOTE, Key, group
+
+STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.2,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": 200,
+    "svg.hashsalt": "spikebert",
+}
+COLOURS = {
+    "tfidf": "#000000",
+    "teacher": "#0072B2",
+    "direct": "#E69F00",
+    "stage2_only": "#009E73",
+    "spikebert": "#D55E00",
+}
+OTHER = "#CC79A7"
+PAPER_COLOUR = "0.25"
+COLUMNS = 3
+PANEL_WIDTH = 2.6  # inches
+
+Notes = Mapping[str, Mapping[str, Any]]
+Label = tuple[str, str]  # model, variant
+
+
+def _name(label: Label) -> str:
+    model, variant = label
+    return model if variant == BASE else f"{model} ({variant})"
+
+
+def _title(dataset: str, notes: Notes) -> str:
+    return dataset + ("*" if notes.get(dataset, {}).get("analogue") else "")
+
+
+def _labels(groups: Mapping[Key, Sequence[Record]]) -> list[Label]:
+    """Models and variants of any dataset, in the order of the plan."""
+    models = [*MODELS, *sorted({model for _, model, _ in groups} - set(MODELS))]
+    labels = {(model, variant) for _, model, variant in groups}
+    return sorted(labels, key=lambda x: (models.index(x[0]), x[1] != BASE, x[1]))
+
+
+def accuracy_figure(records: Iterable[Record], notes: Notes) -> Figure:
+    """Test accuracy: a panel for each dataset, a line for each model.
+
+    Small dots are seeds, the large one is their mean, the bar its 95 % interval; a diamond is the
+    paper's value, hollow if it is recalled. A dataset of `notes` without records says why.
+    """
+    groups = group(records, notes)
+    labels = _labels(groups)
+    datasets = list(dict.fromkeys([*notes, *(dataset for dataset, _, _ in groups)]))
+    columns = min(COLUMNS, len(datasets))
+    rows = math.ceil(len(datasets) / columns)
+    figure = Figure(figsize=(PANEL_WIDTH * columns + 0.6, (0.22 * len(labels) + 0.75) * rows + 0.6))
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+    for panel, dataset in zip(panels, datasets, strict=False):
+        shown = {label: groups.get((dataset, *label), []) for label in labels}
+        _draw_accuracy(panel, dataset, shown)
+        sizes = [members[0].n_test for members in shown.values() if members]
+        reason = notes.get(dataset, {}).get("source", "no record")
+        below = f"{sizes[0]:,} test rows" if sizes else reason
+        panel.set_title(f"{_title(dataset, notes)}\n{below}")
+        panel.set_xlabel("accuracy (%)")
+    for panel in panels[len(datasets) :]:
+        panel.set_visible(False)
+    panels[0].set_yticks(range(len(labels)), [_name(label) for label in labels])
+    panels[0].set_ylim(len(labels) - 0.5, -0.5)
+    _add_accuracy_legend(figure, any(note.get("analogue") for note in notes.values()))
+    return figure
+
+
+def _draw_accuracy(panel: Axes, dataset: str, shown: Mapping[Label, Sequence[Record]]) -> None:
+    for place, ((model, variant), members) in enumerate(shown.items()):
+        colour = COLOURS.get(model, OTHER)
+        if members:
+            values = [100 * record.accuracy_test for record in members]
+            summary = summarise(values)
+            if summary.count > 1:
+                panel.plot([summary.ci_low, summary.ci_high], [place, place], color=colour)
+                panel.plot(
+                    values, [place] * len(values), "o", color=colour, markersize=2.5, alpha=0.5
+                )
+            panel.plot(summary.mean, place, "o", color=colour, markersize=5)
+        paper = paper_value(model, variant, dataset)
+        if paper:
+            face = PAPER_COLOUR if paper.status == "sourced" else "white"
+            panel.plot(
+                paper.accuracy,
+                place,
+                "D",
+                markerfacecolor=face,
+                markeredgecolor=PAPER_COLOUR,
+                markersize=4,
+            )
+
+
+def _add_accuracy_legend(figure: Figure, analogues: bool) -> None:
+    def mark(marker: str, size: float, face: str = "0.25", **style: Any) -> Line2D:
+        return Line2D(
+            [], [], color="0.25", marker=marker, markersize=size, markerfacecolor=face, **style
+        )
+
+    entries = {
+        "one seed": mark("o", 2.5, linestyle="", alpha=0.5),
+        "mean and 95 % interval over seeds": mark("o", 5),
+        "paper (10 seeds)": mark("D", 4, linestyle=""),
+        f"paper, {RECALLED_NOTE}": mark("D", 4, "white", linestyle=""),
+    }
+    figure.legend(
+        list(entries.values()),
+        list(entries),
+        loc="outside lower center",
+        ncols=2,
+        title=f"* {ANALOGUE_NOTE}" if analogues else None,
+    )
+
+
+def curves_figure(records: Iterable[Record], notes: Notes) -> Figure:
+    """Training loss (above) and accuracy on dev (below) against updates, a column for each dataset.
+
+    One line for each seed; variants other than base are dashed or dotted. Losses of different
+    models are sums of different terms, so only their course can be compared.
+    """
+    groups = {
+        key: members
+        for key, members in group(records, notes).items()
+        if any(record.history for record in members)
+    }
+    datasets = list(dict.fromkeys(dataset for dataset, _, _ in groups))
+    labels = _labels(groups)
+    styles = dict(_line_styles(labels))
+    figure = Figure(figsize=(PANEL_WIDTH * max(len(datasets), 1) + 0.6, 4.4))
+    panels = figure.subplots(2, max(len(datasets), 1), sharex="col", squeeze=False)
+    for (dataset, model, variant), members in groups.items():
+        column = datasets.index(dataset)
+        for record in members:
+            for panel, key, factor in (
+                (panels[0][column], "loss", 1),
+                (panels[1][column], "accuracy_dev", 100),
+            ):
+                points = [(h["step"], factor * h[key]) for h in record.history if key in h]
+                if points:
+                    panel.plot(*zip(*points, strict=True), **styles[model, variant])
+    for column, dataset in enumerate(datasets):
+        panels[0][column].set_title(_title(dataset, notes))
+        panels[0][column].set_yscale("log", subs=())
+        panels[0][column].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panels[0][column].yaxis.set_major_formatter("{x:g}")
+        panels[1][column].set_xlabel("updates")
+    panels[0][0].set_ylabel("training loss")
+    panels[1][0].set_ylabel("accuracy on dev (%)")
+    if labels:
+        handles = [Line2D([], [], **{**styles[label], "alpha": 1}) for label in labels]
+        figure.legend(handles, map(_name, labels), loc="outside lower center", ncols=5)
+    else:
+        panels[0][0].set_title("no training history in the records")
+    return figure
+
+
+def _line_styles(labels: Sequence[Label]) -> Iterable[tuple[Label, dict[str, Any]]]:
+    """The model's colour; solid for base, the other patterns in turn for its variants."""
+    patterns = {model: cycle(["--", ":", "-."]) for model, _ in labels}
+    for model, variant in labels:
+        pattern = "-" if variant == BASE else next(patterns[model])
+        yield (
+            (model, variant),
+            {
+                "color": COLOURS.get(model, OTHER),
+                "linestyle": pattern,
+                "alpha": 0.8,
+                "marker": ".",
+                "markersize": 3,
+            },
+        )
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write `path`.svg and `path`.png, without a date, so that equal figures are equal files."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
+    figure.savefig(path.with_suffix(".png"), metadata={"Software": None})
+
+
+def write_figures(records: Iterable[str | Path], out: str | Path, notes: Notes) -> None:
+    """Read records and draw accuracy.{svg,png} and curves.{svg,png} into the folder `out`."""
+    read = read_records(records)
+    with mpl.rc_context(STYLE):
+        save(accuracy_figure(read, notes), Path(out) / "accuracy")
+        save(curves_figure(read, notes), Path(out) / "curves")

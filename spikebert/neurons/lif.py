@@ -1,0 +1,91 @@
+"""The leaky integrate-and-fire neuron.
+
+    h[t] = beta v[t-1] + g x[t]        g = 1, or 1 - beta with decay_input
+    s[t] = Heaviside(h[t] - U_thr)
+    v[t] = h[t] - U_thr s[t]           soft reset (the paper's equation)
+    v[t] = h[t] (1 - s[t])             hard reset (the paper's code)
+
+beta = 1 - 1/tau; v[0] = 0. Time is the first axis. Equal to spikingjelly's `LIFNode` with
+`tau = 1 / (1 - beta)`, which the tests compare it with.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .fused import fused_lif
+from .surrogate import SURROGATES, spike
+
+
+def lif_step(
+    x: Tensor,
+    v: Tensor,
+    beta: float,
+    threshold: float = 1.0,
+    reset: str = "soft",
+    decay_input: bool = False,
+    detach_reset: bool = True,
+    surrogate: str = "atan",
+    alpha: float = 2.0,
+) -> tuple[Tensor, Tensor]:
+    """One time step: current x and membrane v, of one shape, to (spikes, membrane after reset)."""
+    h = beta * v + ((1 - beta) * x if decay_input else x)
+    s = spike(h - threshold, surrogate, alpha)
+    r = s.detach() if detach_reset else s
+    return s, h - threshold * r if reset == "soft" else h * (1 - r)
+
+
+def lif(x: Tensor, v: Tensor | None = None, **settings) -> tuple[Tensor, Tensor]:
+    """T steps of `lif_step`: x [T, ...] -> spikes [T, ...] in x's dtype, final membrane [...].
+
+    The membrane is float32 (or float64 for a float64 input) whatever the input is.
+    """
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    v = torch.zeros_like(x[0], dtype=dtype) if v is None else v
+    spikes = []
+    for current in x.to(dtype):
+        s, v = lif_step(current, v, **settings)
+        spikes.append(s)
+    return torch.stack(spikes).to(x.dtype), v
+
+
+class LIF(nn.Module):
+    """A layer of LIF neurons that starts every sequence at rest: nothing to reset by hand.
+
+    With `fused` set to True the same values and gradients come from the compiled `fused_lif`,
+    which pays in training (several seconds to compile, then about five times as fast).
+    """
+
+    def __init__(
+        self,
+        beta: float = 0.9,
+        threshold: float = 1.0,
+        reset: str = "soft",
+        decay_input: bool = False,
+        detach_reset: bool = True,
+        surrogate: str = "atan",
+        alpha: float = 2.0,
+    ):
+        super().__init__()
+        if surrogate not in SURROGATES:
+            raise ValueError(f"surrogate: expected one of {', '.join(SURROGATES)}, got {surrogate}")
+        self.settings = {
+            "beta": beta,
+            "threshold": threshold,
+            "reset": reset,
+            "decay_input": decay_input,
+            "detach_reset": detach_reset,
+            "surrogate": surrogate,
+            "alpha": alpha,
+        }
+        self.fused = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Currents [T, ...] -> spikes [T, ...] of x's dtype."""
+        if self.fused:
+            return fused_lif(x, **self.settings)
+        return lif(x, **self.settings)[0]
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in self.settings.items())

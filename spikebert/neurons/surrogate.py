@@ -1,0 +1,64 @@
+"""Spikes and the derivatives that stand in for theirs.
+
+    forward    s = Heaviside(u) = 1 where u >= 0, else 0
+    backward   ds/du := g(u, alpha)
+
+Add a surrogate by adding its derivative to `SURROGATES`; each has g(0) as its peak and is named in
+the setting `model.surrogate`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def atan(u: Tensor, alpha: float) -> Tensor:
+    """(alpha / 2) / (1 + (pi alpha u / 2)^2); Fang et al. (2021), the paper's, with alpha 2."""
+    return (alpha / 2) / (1 + (math.pi / 2 * alpha * u).square())
+
+
+def sigmoid(u: Tensor, alpha: float) -> Tensor:
+    """alpha sigma(alpha u) (1 - sigma(alpha u)), the derivative of the logistic function."""
+    s = torch.sigmoid(alpha * u)
+    return alpha * s * (1 - s)
+
+
+def triangle(u: Tensor, alpha: float) -> Tensor:
+    """alpha max(0, 1 - alpha |u|); Bellec et al. (2018)."""
+    return alpha * (1 - alpha * u.abs()).clamp_min(0)
+
+
+def rectangle(u: Tensor, alpha: float) -> Tensor:
+    """alpha where |u| < 1 / (2 alpha), else 0; Wu et al. (2018)."""
+    return alpha * (u.abs() < 0.5 / alpha).to(u.dtype)
+
+
+Surrogate = Callable[[Tensor, float], Tensor]
+SURROGATES: dict[str, Surrogate] = {
+    "atan": atan,
+    "sigmoid": sigmoid,
+    "triangle": triangle,
+    "rectangle": rectangle,
+}
+
+
+class _Spike(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, u, surrogate, alpha):  # type: ignore[override]
+        ctx.save_for_backward(u)
+        ctx.surrogate, ctx.alpha = surrogate, alpha
+        return (u >= 0).to(u.dtype)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[override]
+        (u,) = ctx.saved_tensors
+        return grad * ctx.surrogate(u.float(), ctx.alpha).to(grad.dtype), None, None
+
+
+def spike(u: Tensor, surrogate: str = "atan", alpha: float = 2.0) -> Tensor:
+    """Heaviside(u) of any shape, 0 or 1 in u's dtype, with the surrogate's gradient."""
+    return _Spike.apply(u, SURROGATES[surrogate], alpha)

@@ -1,0 +1,455 @@
+"""The training steps of the line, from files to files; each is one verb and one rule.
+
+A step writes its model folder whole or not at all, and then its record: first dev selects, then
+the selected weights, in float32, read the test rows once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForMaskedLM,
+    DataCollatorForLanguageModeling,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
+
+from . import __version__
+from .batches import collator, encode, load_tokenizer
+from .configuration import SpikeBertConfig
+from .corpora import read_rows
+from .distillation import (
+    Classifier,
+    PretrainingDistillation,
+    TaskDistillation,
+    check_same_model,
+    copy_embeddings,
+)
+from .errors import UserError
+from .modeling import SpikeBertForSequenceClassification, SpikeBertModel
+from .records import Record, write_json, write_predictions, write_record
+from .settings import (
+    DirectSettings,
+    FineTuneSettings,
+    ModelSettings,
+    PretrainSettings,
+    Stage1Settings,
+    Stage2Settings,
+    digest,
+)
+from .training import (
+    FitResult,
+    checkpoint_folder,
+    file_digest,
+    fit,
+    peak_rss_bytes,
+    predict_logits,
+)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The three splits of a labelled set, and the names of its classes."""
+
+    train: list[dict[str, Any]]
+    dev: list[dict[str, Any]]
+    test: list[dict[str, Any]]
+    labels: list[str]
+    digest: str
+
+    @classmethod
+    def read(cls, folder: Path) -> Corpus:
+        splits = [read_rows(folder / f"{split}.jsonl") for split in ("train", "dev", "test")]
+        labels = json.loads((folder / "stats.json").read_text(encoding="utf-8"))["labels"]
+        names = ("train.jsonl", "dev.jsonl", "test.jsonl")
+        return cls(*splits, labels, digest([file_digest(folder / name) for name in names]))
+
+    @property
+    def label_names(self) -> dict[str, Any]:
+        """The arguments of a Hugging Face configuration that name the classes."""
+        return {
+            "num_labels": len(self.labels),
+            "id2label": dict(enumerate(self.labels)),
+            "label2id": {name: i for i, name in enumerate(self.labels)},
+        }
+
+
+@dataclass(frozen=True)
+class Run:
+    """Which run a step works for; as the workflow hands it over."""
+
+    id: str
+    dataset: str
+    source: str
+    model: str
+    variant: str
+    seed: int
+    teacher: str | None = None
+
+
+@contextlib.contextmanager
+def whole(folder: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of `folder` when the block succeeds."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        part = Path(temporary) / folder.name
+        part.mkdir()
+        yield part
+        shutil.rmtree(folder, ignore_errors=True)
+        part.replace(folder)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes the numbers."""
+    names = ("torch", "transformers", "accelerate", "numpy", "scikit-learn")
+    known = {name: metadata.version(name) for name in names}
+    return {"spikebert": __version__, "python": platform.python_version(), **known}
+
+
+def commit() -> str:
+    """The commit of the source, with `+` if files have changed since; "unknown" outside git."""
+    try:
+        out = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return out.stdout.strip()
+
+
+def hardware() -> str:
+    """Processor or GPU, and threads, in words."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    name = torch.cpu.get_capabilities().get("cpu_name", platform.processor() or "CPU")
+    return f"{name}, {torch.get_num_threads()} thread(s)"
+
+
+def finish(
+    run: Run,
+    corpus: Corpus,
+    model: nn.Module,
+    encode_rows: Callable[[Sequence[dict[str, Any]]], list[dict[str, Any]]],
+    collate: Callable,
+    fitted: FitResult,
+    settings: dict[str, Any],
+    n_train: int,
+    upstream: dict[str, Any] | None = None,
+) -> tuple[Record, list[int]]:
+    """The record of a trained classifier and its predictions on test."""
+    scores, predictions = {}, []
+    for split, rows in (("dev", corpus.dev), ("test", corpus.test)):
+        logits = predict_logits(Classifier(model), encode_rows(rows), collate)
+        predictions = logits.argmax(-1).tolist()
+        right = sum(p == row["label"] for p, row in zip(predictions, rows, strict=True))
+        scores[split] = right / len(rows)
+    record = Record(
+        **{k: v for k, v in dataclasses.asdict(run).items() if k != "teacher"},
+        accuracy_dev=scores["dev"],
+        accuracy_test=scores["test"],
+        n_train=n_train,
+        n_dev=len(corpus.dev),
+        n_test=len(corpus.test),
+        steps=fitted.steps,
+        tokens=fitted.tokens,
+        wall_s=round(fitted.wall_s, 3),
+        samples_per_s=round(fitted.samples_per_s, 3),
+        peak_rss_bytes=peak_rss_bytes(),
+        parameters=sum(p.numel() for p in model.parameters()),
+        settings=settings,
+        settings_digest=digest(settings),
+        versions=versions(),
+        commit=commit(),
+        hardware=hardware(),
+        history=fitted.history,
+        upstream={"teacher": run.teacher, **(upstream or {})},
+    )
+    return record, predictions
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where a supervised step writes."""
+
+    checkpoints: Path
+    out: Path
+    record: Path
+    predictions: Path
+
+
+def supervised(
+    run: Run,
+    corpus: Corpus,
+    train: Sequence[dict[str, Any]],
+    module: nn.Module,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    settings: Any,
+    described: dict[str, Any],
+    inputs: dict[str, str],
+    outputs: Outputs,
+    upstream: dict[str, Any] | None = None,
+) -> Record:
+    """Fit `module` on `train`, then save `model` with its tokenizer, record and predictions."""
+
+    def encode_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        return encode(rows, tokenizer, settings.max_length)
+
+    collate = collator(tokenizer)
+    identity = {"run": dataclasses.asdict(run), "settings": described, **inputs}
+    with checkpoint_folder(outputs.checkpoints, identity) as folder:
+        fitted = fit(
+            module, encode_rows(train), encode_rows(corpus.dev), collate, settings, run.seed, folder
+        )
+        record, predictions = finish(
+            run, corpus, model, encode_rows, collate, fitted, described, len(train), upstream
+        )
+        with whole(outputs.out) as part:
+            model.save_pretrained(part)
+            tokenizer.save_pretrained(part)
+        ids = [row["id"] for row in corpus.test]
+        write_predictions(
+            outputs.predictions, ids, [row["label"] for row in corpus.test], predictions
+        )
+        write_record(outputs.record, record)
+    return record
+
+
+def finetune(
+    settings: FineTuneSettings, corpus_dir: Path, teacher: Path, run: Run, outputs: Outputs
+) -> Record:
+    """Fine-tune a BERT on one set."""
+    set_seed(run.seed)
+    corpus = Corpus.read(corpus_dir)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        teacher, trust_remote_code=False, use_safetensors=True, **corpus.label_names
+    )
+    return supervised(
+        run,
+        corpus,
+        corpus.train,
+        Classifier(model),
+        model,
+        load_tokenizer(teacher),
+        settings,
+        {"finetune": dataclasses.asdict(settings)},
+        {"corpus": corpus.digest, "teacher": file_digest(teacher)},
+        outputs,
+    )
+
+
+def new_student(
+    model: ModelSettings, tokenizer: PreTrainedTokenizerBase, **labels: Any
+) -> SpikeBertConfig:
+    """The configuration of a student that reads with `tokenizer`."""
+    return SpikeBertConfig(
+        **dataclasses.asdict(model),
+        vocab_size=len(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        **labels,
+    )
+
+
+def direct(
+    model: ModelSettings,
+    settings: DirectSettings,
+    corpus_dir: Path,
+    tokenizer_dir: Path,
+    run: Run,
+    outputs: Outputs,
+) -> Record:
+    """Train a student on the labels alone, from random weights."""
+    set_seed(run.seed)
+    corpus = Corpus.read(corpus_dir)
+    tokenizer = load_tokenizer(tokenizer_dir)
+    student = SpikeBertForSequenceClassification(
+        new_student(model, tokenizer, **corpus.label_names)
+    )
+    return supervised(
+        run,
+        corpus,
+        corpus.train,
+        Classifier(student),
+        student,
+        tokenizer,
+        settings,
+        {"model": dataclasses.asdict(model), "direct": dataclasses.asdict(settings)},
+        {"corpus": corpus.digest, "tokenizer": file_digest(tokenizer_dir / "tokenizer.json")},
+        outputs,
+    )
+
+
+def pretrain(settings: PretrainSettings, text: Path, checkpoints: Path, out: Path) -> None:
+    """Make a small BERT by masked language modelling, with a WordPiece vocabulary of its own."""
+    set_seed(settings.seed)
+    rows = read_rows(text)
+    tokenizer = train_tokenizer((row["text"] for row in rows), settings.vocab_size)
+    model = BertForMaskedLM(
+        BertConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=settings.hidden_size,
+            num_hidden_layers=settings.num_hidden_layers,
+            num_attention_heads=settings.num_attention_heads,
+            intermediate_size=4 * settings.hidden_size,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    collate = DataCollatorForLanguageModeling(
+        tokenizer, mlm_probability=settings.mlm_probability, seed=settings.seed
+    )
+    described = {"pretrain": dataclasses.asdict(settings)}
+    with checkpoint_folder(checkpoints, {**described, "text": file_digest(text)}) as folder:
+        examples = encode(rows, tokenizer, settings.max_length)
+        fitted = fit(_Mlm(model), examples, None, collate, settings, settings.seed, folder)
+        with whole(out) as part:
+            model.bert.save_pretrained(part)
+            tokenizer.save_pretrained(part)
+            write_json(part / "training.json", described | dataclasses.asdict(fitted))
+
+
+class _Mlm(nn.Module):
+    def __init__(self, model: BertForMaskedLM):
+        super().__init__()
+        self.model = model
+
+    def forward(self, **batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        out = self.model(**batch)
+        return {"loss": out.loss}
+
+
+def train_tokenizer(texts: Iterator[str], vocab_size: int) -> PreTrainedTokenizerBase:
+    """A WordPiece tokenizer in the manner of BERT's; Chinese characters are words."""
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertTokenizer
+
+    trainer = BertWordPieceTokenizer(lowercase=True)
+    trainer.train_from_iterator(texts, vocab_size=vocab_size, show_progress=False)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer.save_model(folder)
+        return BertTokenizer(vocab=f"{folder}/vocab.txt", do_lower_case=True)
+
+
+def stage1(
+    model: ModelSettings,
+    settings: Stage1Settings,
+    text: Path,
+    teacher_dir: Path,
+    checkpoints: Path,
+    out: Path,
+) -> None:
+    """Pre-training distillation: a headless student and the projections of its losses."""
+    set_seed(settings.seed)
+    tokenizer = load_tokenizer(teacher_dir)
+    teacher = AutoModel.from_pretrained(teacher_dir, trust_remote_code=False, use_safetensors=True)
+    student = SpikeBertModel(new_student(model, tokenizer))
+    if settings.embedding_init == "teacher":
+        copy_embeddings(student, teacher, student.config.embedding_std)
+    module = PretrainingDistillation(student, teacher, settings)
+    described = {"model": dataclasses.asdict(model), "stage1": dataclasses.asdict(settings)}
+    identity = {**described, "text": file_digest(text), "teacher": file_digest(teacher_dir)}
+    with checkpoint_folder(checkpoints, identity) as folder:
+        examples = encode(
+            [{"text": row["text"]} for row in read_rows(text)], tokenizer, settings.max_length
+        )
+        fitted = fit(module, examples, None, collator(tokenizer), settings, settings.seed, folder)
+        with whole(out) as part:
+            student.save_pretrained(part)
+            tokenizer.save_pretrained(part)
+            save_file(module.alignment.state_dict(), part / "projections.safetensors")
+            write_json(part / "training.json", described | dataclasses.asdict(fitted))
+
+
+def stage2(
+    model: ModelSettings,
+    settings: Stage2Settings,
+    corpus_dir: Path,
+    augmented: Path,
+    teacher_dir: Path,
+    stage1_dir: Path | None,
+    run: Run,
+    outputs: Outputs,
+) -> Record:
+    """Task distillation, from stage 1's student or, without `stage1_dir`, from random weights."""
+    set_seed(run.seed)
+    corpus = Corpus.read(corpus_dir)
+    tokenizer = load_tokenizer(teacher_dir)
+    teacher = AutoModelForSequenceClassification.from_pretrained(
+        teacher_dir, trust_remote_code=False, use_safetensors=True
+    )
+    if teacher.config.num_labels != len(corpus.labels):
+        raise UserError(
+            f"teacher in {teacher_dir}",
+            expected=f"{len(corpus.labels)} classes, those of {run.dataset}",
+            got=teacher.config.num_labels,
+            fix="fine-tune a teacher on this set",
+        )
+    student = SpikeBertForSequenceClassification(
+        new_student(model, tokenizer, **corpus.label_names)
+    )
+    module = TaskDistillation(student, teacher, settings)
+    described = {"model": dataclasses.asdict(model), "stage2": dataclasses.asdict(settings)}
+    inputs = {
+        "corpus": corpus.digest,
+        "augmented": file_digest(augmented),
+        "teacher": file_digest(teacher_dir),
+    }
+    upstream = None
+    if stage1_dir is not None:
+        load_stage1(module, dataclasses.asdict(model), stage1_dir)
+        inputs["stage1"] = file_digest(stage1_dir)
+        first = json.loads((stage1_dir / "training.json").read_text(encoding="utf-8"))
+        described |= {"stage1": first["stage1"]}
+        upstream = {name: first[name] for name in ("steps", "tokens", "wall_s", "samples")}
+    return supervised(
+        run,
+        corpus,
+        read_rows(augmented),
+        module,
+        student,
+        tokenizer,
+        settings,
+        described,
+        inputs,
+        outputs,
+        {"stage1": upstream} if upstream else None,
+    )
+
+
+def load_stage1(module: TaskDistillation, model: dict[str, Any], folder: Path) -> None:
+    """Put stage 1's student and projections into a stage-2 module, every tensor or an error."""
+    found = SpikeBertModel.from_pretrained(folder)
+    check_same_model(found, model, str(folder))
+    module.student.spikebert.load_state_dict(found.state_dict(), strict=True)
+    projections = load_file(folder / "projections.safetensors")
+    try:
+        module.alignment.load_state_dict(projections, strict=True)
+    except RuntimeError as error:
+        raise UserError(
+            f"projections in {folder}",
+            expected="those of this student and teacher",
+            got=str(error).splitlines()[-1].strip(),
+            fix="run stage 1 with the same teacher and ignored_layers",
+        ) from None

@@ -1,0 +1,94 @@
+"""Texts: when two are the same, which split one belongs to, and where its sentences end."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import textwrap
+import unicodedata
+from collections.abc import Iterator
+
+SPLIT_SALT = "spikebert split 1\n"
+MAX_CHARACTERS = {"en": 600, "zh": 200}  # of a sentence; longer ones are cut
+MIN_LETTERS = {"en": 8, "zh": 4}  # letters and digits; shorter sentences are dropped
+
+
+def normalise(text: str) -> str:
+    """The letters and digits of a text without case, accents and SST's bracket tokens.
+
+    >>> normalise("It 's a CRÈME brûlée -LRB- 9/10 -RRB- !")
+    'itsacremebrulee910'
+    >>> normalise("送餐快, 态度好。")
+    '送餐快态度好'
+    """
+    text = re.sub(r"-[lr][rsc]b-", " ", text.casefold())
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKD", text).casefold()))
+
+
+def text_id(text: str) -> str:
+    """Sixteen hexadecimal digits of the SHA-256 of the normalised text."""
+    return hashlib.sha256(normalise(text).encode()).hexdigest()[:16]
+
+
+def split_of(text: str, shares: dict[str, float]) -> str:
+    """The split that a salted hash of the normalised text chooses; `shares` of dev and test.
+
+    The same text goes to the same split in every set, and new rows move no old one.
+    """
+    digest = hashlib.sha256((SPLIT_SALT + normalise(text)).encode()).digest()
+    point = int.from_bytes(digest[:8], "big") / 2**64
+    if point < shares["test"]:
+        return "test"
+    return "dev" if point < shares["test"] + shares["dev"] else "train"
+
+
+def clean(text: str) -> str:
+    """Runs of white space become one space; byte order marks go."""
+    return " ".join(text.replace("\ufeff", " ").split())
+
+
+_SPACED_STOP = re.compile(r"(?<=\s[.!?])\s+")  # tokenised text: "it is . and so on"
+_STOP = re.compile(r"[.!?…]+[\"'”’)\]]*\s+(?=[\"'“‘(\[`]*[A-Z0-9])")
+_ABBREVIATION = re.compile(
+    r"\b([A-Za-z]|Mr|Mrs|Ms|Dr|Prof|St|Sen|Rep|Gov|Gen|Lt|Col|Capt|Sgt|Jr|Sr|Co|Inc|Corp|Ltd|No|vs"
+    r"|etc|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept|Sep|Oct|Nov|Dec)\.$"
+)
+_CHINESE_STOP = re.compile(r"([。！？!?…][”’」』）)]*)(?![。！？!?…”’」』）)])")
+
+
+def split_sentences(text: str, language: str) -> list[str]:
+    """Sentences of a text; a line break always ends one.
+
+    >>> split_sentences("Mr. Lee left. It was J. R. R. who stayed! fine .\\nthe end", "en")
+    ['Mr. Lee left.', 'It was J. R. R. who stayed! fine .', 'the end']
+    >>> split_sentences("很好！！下次还来。“不错。”好", "zh")
+    ['很好！！', '下次还来。', '“不错。”', '好']
+    """
+    cut = _split_chinese if language == "zh" else _split_english
+    pieces = (clean(piece) for line in text.split("\n") for piece in cut(line))
+    return [piece for piece in pieces if piece]
+
+
+def _split_chinese(line: str) -> list[str]:
+    return _CHINESE_STOP.sub(r"\1\n", line).split("\n")
+
+
+def _split_english(line: str) -> Iterator[str]:
+    for piece in _SPACED_STOP.split(line):
+        start = 0
+        for stop in _STOP.finditer(piece):
+            if not _ABBREVIATION.search(piece[start : stop.end()].rstrip()):
+                yield piece[start : stop.end()]
+                start = stop.end()
+        yield piece[start:]
+
+
+def usable_sentences(text: str, language: str) -> list[str]:
+    """Sentences of a text: the longest cut into several, the shortest left out."""
+    width, least = MAX_CHARACTERS[language], MIN_LETTERS[language]
+    return [
+        piece
+        for sentence in split_sentences(text, language)
+        for piece in textwrap.wrap(sentence, width, break_on_hyphens=False)
+        if len(normalise(piece)) >= least
+    ]

@@ -1,0 +1,292 @@
+"""`fit`: one training loop, the Hugging Face Trainer's, for every step of the line.
+
+A step hands over a module whose forward returns a dict with "loss", and any further named losses
+for the log; "logits", where given, are scored on dev. dev selects the weights; test is not seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import resource
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from .errors import Interrupted, UserError
+from .neurons.fused import available as compiler_available
+from .records import write_json
+from .settings import TrainingSettings, digest
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a training run cost and how it went; `history` has one entry per log line."""
+
+    steps: int
+    tokens: int
+    samples: int
+    wall_s: float
+    history: list[dict[str, float]]
+
+    @property
+    def samples_per_s(self) -> float:
+        return self.samples / max(self.wall_s, 1e-9)
+
+
+def use_bf16(precision: str) -> bool:
+    """Whether products run in bfloat16: always, never, or where the processor has it."""
+    if precision != "auto":
+        return precision == "bf16"
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file, or of a folder's files in the order of their names."""
+    path = Path(path)
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    total = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()
+
+
+@contextlib.contextmanager
+def checkpoint_folder(root: Path, identity: dict[str, Any]) -> Iterator[Path]:
+    """A locked folder for the checkpoints of exactly this work, removed when it succeeds.
+
+    `identity` holds the settings and the digests of the inputs. Its digest names the folder, so
+    that checkpoints of other settings or inputs are never taken up; leftovers of those go.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(root / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise UserError(
+            f"checkpoints in {root}",
+            expected="one training process",
+            got="another one holds the lock",
+            fix="wait for it, or end it and run again",
+        ) from None
+    try:
+        folder = root / digest(identity)
+        for other in root.iterdir():
+            if other.is_dir() and other != folder:
+                shutil.rmtree(other)
+        folder.mkdir(exist_ok=True)
+        write_json(folder / "identity.json", identity)
+        yield folder
+        shutil.rmtree(folder)
+    finally:
+        lock.release()
+
+
+class _Signals(TrainerCallback):
+    """On SIGTERM or SIGUSR1: finish the update, save, stop."""
+
+    received = 0
+
+    def __enter__(self) -> _Signals:
+        self.previous = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGUSR1)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _: object) -> None:
+        self.received = number
+
+    def on_step_end(self, args, state, control, **_):  # type: ignore[override]
+        if self.received:
+            control.should_save = control.should_training_stop = True
+
+
+class _Trainer(Trainer):
+    """The library's trainer, with named losses in its log and a stop at a non-finite one."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+        self.started = time.perf_counter()
+        self.elapsed_before: float | None = None
+
+    def compute_loss(self, model, inputs, return_outputs=False, **_):  # type: ignore[override]
+        outputs = model(**inputs)
+        if model.training:
+            self.note(outputs)
+        return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
+
+    def note(self, outputs: dict[str, Tensor]) -> None:
+        """Stop at a non-finite loss, keep the named ones for the log."""
+        scalars = {name: value.detach() for name, value in outputs.items() if value.ndim == 0}
+        if not torch.isfinite(scalars["loss"]):
+            raise UserError(
+                f"loss at update {self.state.global_step + 1}",
+                expected="a finite number",
+                got={name: value.item() for name, value in scalars.items()},
+                fix="lower learning_rate or clip_norm, or set precision: fp32",
+            )
+        for name, value in scalars.items():
+            self.sums[name] = self.sums.get(name, 0) + value
+        self.count += 1
+
+    def log(self, logs, *args, **kwargs):  # type: ignore[override]
+        if self.elapsed_before is None:  # of the runs before a resume
+            past = self.state.log_history
+            self.elapsed_before = past[-1].get("elapsed_s", 0.0) if past else 0.0
+        if "loss" in logs and self.count:
+            logs |= {name: (total / self.count).item() for name, total in self.sums.items()}
+            self.sums, self.count = {}, 0
+        logs["elapsed_s"] = self.elapsed_before + time.perf_counter() - self.started
+        super().log(logs, *args, **kwargs)
+
+
+def accuracy(predictions: Any) -> dict[str, float]:
+    """Share of rows whose largest logit is the label's."""
+    return {"accuracy": float((predictions.predictions.argmax(-1) == predictions.label_ids).mean())}
+
+
+def training_arguments(
+    settings: TrainingSettings, rows: int, select: bool, seed: int, folder: Path
+) -> TrainingArguments:
+    """Our settings in the library's words, for `rows` training rows."""
+    steps = max(1, math.ceil(rows * settings.epochs / settings.batch_size))
+    every = max(1, math.ceil(steps / settings.evaluations))
+    schedule = settings.schedule
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=64,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        lr_scheduler_type="constant_with_warmup" if schedule == "constant" else schedule,
+        warmup_steps=math.ceil(steps * settings.warmup_ratio),
+        max_grad_norm=settings.clip_norm,
+        bf16=use_bf16(settings.precision),
+        use_cpu=not torch.cuda.is_available(),
+        train_sampling_strategy="group_by_length",
+        eval_strategy="steps" if select else "no",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=1,
+        load_best_model_at_end=select,
+        metric_for_best_model="accuracy" if select else None,
+        greater_is_better=True if select else None,
+        logging_steps=max(1, every // 2),
+        logging_nan_inf_filter=False,
+        include_num_input_tokens_seen="non_padding",
+        label_names=["labels"],
+        remove_unused_columns=False,
+        seed=seed,
+        disable_tqdm=not sys.stderr.isatty(),
+        report_to="none",
+    )
+
+
+def fit(
+    model: nn.Module,
+    train: Sequence[dict[str, Any]],
+    dev: Sequence[dict[str, Any]] | None,
+    collate: Callable[[list[Any]], dict[str, Tensor]],
+    settings: TrainingSettings,
+    seed: int,
+    folder: Path,
+) -> FitResult:
+    """Train `model` in place, from the checkpoint in `folder` if there is one; with dev rows, end
+    with the weights of the best dev accuracy, else with the last.
+
+    Raises `UserError` at a non-finite loss, `Interrupted` after SIGTERM or SIGUSR1.
+    """
+    arguments = training_arguments(settings, len(train), bool(dev), seed, folder)
+    set_fused(model, settings.compile and compiler_available())
+    signals = _Signals()
+    trainer = _Trainer(
+        model=model,
+        args=arguments,
+        data_collator=collate,
+        train_dataset=list(train),
+        eval_dataset=list(dev) if dev else None,
+        compute_metrics=accuracy if dev else None,
+        callbacks=[signals],
+    )
+    with signals:
+        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
+    state = trainer.state
+    if signals.received and state.global_step < state.max_steps:
+        raise Interrupted(
+            f"stopped by {signal.Signals(signals.received).name} after update "
+            f"{state.global_step} of {state.max_steps}; run again to go on from there"
+        )
+    set_fused(model, False)
+    return FitResult(
+        steps=state.global_step,
+        tokens=int(state.num_input_tokens_seen),
+        samples=state.global_step * settings.batch_size,
+        wall_s=state.log_history[-1]["elapsed_s"],
+        history=[tidy(entry) for entry in state.log_history if "loss" in entry or "eval_loss" in entry],
+    )
+
+
+def set_fused(model: nn.Module, fused: bool) -> None:
+    """Switch the neurons that have one to their compiled form, or back: equal values."""
+    for module in model.modules():
+        if hasattr(module, "fused"):
+            module.fused = fused
+
+
+def tidy(entry: dict[str, float]) -> dict[str, float]:
+    """A line of the library's log in the words of a record."""
+    names = {"eval_accuracy": "accuracy_dev", "eval_loss": "loss_dev"}
+    skipped = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second")
+    return {
+        names.get(name, name): round(float(value), 6)
+        for name, value in entry.items()
+        if name not in skipped
+    }
+
+
+@torch.inference_mode()
+def predict_logits(
+    model: nn.Module,
+    examples: Sequence[dict[str, Any]],
+    collate: Callable[[list[Any]], dict[str, Tensor]],
+    batch_size: int = 64,
+) -> Tensor:
+    """Logits [rows, C] in float32, in the order of the examples; batches are grouped by length."""
+    model.eval()
+    device = next(model.parameters()).device
+    order = sorted(range(len(examples)), key=lambda i: len(examples[i]["input_ids"]))
+    loader = DataLoader([examples[i] for i in order], batch_size, collate_fn=collate)
+    logits = [
+        model(**{name: value.to(device) for name, value in batch.items()})["logits"].float().cpu()
+        for batch in loader
+    ]
+    out = torch.cat(logits)
+    return torch.empty_like(out).index_copy_(0, torch.tensor(order), out)
+
+
+def peak_rss_bytes() -> int:
+    """Largest resident memory of this process so far."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

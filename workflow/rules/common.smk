@@ -1,0 +1,111 @@
+import os
+import re
+import sys
+from pathlib import Path
+
+# The package beside the workflow serves Snakemake and its jobs, installed or not, and the jobs
+# take Snakemake's own interpreter, unless an environment of theirs comes first in PATH.
+sys.path.insert(0, str(Path(workflow.basedir).parent))
+paths = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+os.environ.update(PATH=os.pathsep.join(paths))
+
+from spikebert.errors import UserError
+from spikebert.plan import DISTILLED, canonical, content, local_files, make_plan, step_settings
+
+try:
+    plan = make_plan(config)
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+# Not a param: where the bytes came from must not make a job run again.
+if plan.mirror:
+    os.environ.update(SPIKEBERT_MIRROR=plan.mirror)
+
+CACHE = f"{plan.work}/downloads"
+RUNS = {run.id: run for run in plan.runs}
+AUGMENTED = {run.augmented: run for run in plan.of(*DISTILLED).values()}
+STAGE1 = {run.stage1: run for run in plan.of("spikebert").values()}
+PRETRAINED = [name for name, spec in plan.teachers.items() if spec["source"] == "pretrain"]
+
+
+pathvars:
+    work=f"{plan.work}/{plan.run}",
+    results=f"results/{plan.run}",
+    logs=f"{plan.work}/{plan.run}/logs",
+    benchmarks=f"{plan.work}/{plan.run}/benchmarks",
+
+
+def one_of(names):
+    """A wildcard's constraint: these names and no other."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+wildcard_constraints:
+    dataset=one_of(plan.datasets),
+    language=one_of(plan.teachers.keys() | plan.unlabelled.keys()),
+    digest="[0-9a-f]{12}",
+    seed="[0-9]+",
+
+
+def corpora_of(language):
+    return [f"<work>/corpora/{name}" for name in plan.language_sets(language)]
+
+
+def other_splits(wildcards):
+    """The splits of every other set of the language, configured or run."""
+    names = plan.language_sets(plan.datasets[wildcards.dataset]["language"])
+    return [f"<work>/splits/{name}" for name in names if name != wildcards.dataset]
+
+
+def augmented_by(wildcards):
+    """Any run that takes these augmented rows: all of them agree in what they are made from."""
+    return AUGMENTED[f"{wildcards.dataset}/{wildcards.digest}.s{wildcards.seed}"]
+
+
+def run_of(wildcards):
+    return RUNS[wildcards.id]
+
+
+def corpus(wildcards):
+    return f"<work>/corpora/{run_of(wildcards).dataset}"
+
+
+def base_teacher(wildcards):
+    return f"<work>/teachers/{run_of(wildcards).language}"
+
+
+def augmented(wildcards):
+    return f"<work>/augmented/{run_of(wildcards).augmented}.jsonl"
+
+
+def tuned_teacher(wildcards):
+    return f"<work>/models/{run_of(wildcards).teacher}"
+
+
+def stage1_student(wildcards):
+    run = run_of(wildcards)
+    return [f"<work>/stage1/{run.stage1}"] if run.model == "spikebert" else []
+
+
+def record_name(wildcards, output):
+    """What a record says of itself. A function of the output is no cause to run a job again."""
+    return run_of(wildcards).name
+
+
+def settings(step):
+    """The settings that `step` depends on, and no others, as a param."""
+    return lambda wildcards: run_of(wildcards).step(step)
+
+
+def repeated(option):
+    """`--option=FILE` for every file of the input of that name."""
+    return lambda wildcards, input: [f"--{option}={path}" for path in input[option]]
+
+
+def checkpoints(name):
+    """The folder a job resumes from; a param, since Snakemake deletes outputs of failed jobs."""
+    return f"{plan.work}/{plan.run}/checkpoints/{name}"
+
+
+def more_at_retry(amount):
+    return lambda wildcards, attempt: amount * attempt

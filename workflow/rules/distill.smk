@@ -1,0 +1,64 @@
+rule stage1:
+    """The student's pre-training distillation, shared by all runs with the same settings."""
+    input:
+        text="<work>/unlabelled/{language}/text.jsonl",
+        teacher="<work>/teachers/{language}",
+    output:
+        directory("<work>/stage1/{language}.{digest}"),
+    log:
+        "<logs>/stage1/{language}.{digest}.log",
+    benchmark:
+        "<benchmarks>/stage1/{language}.{digest}.tsv"
+    retries: 1
+    conda:
+        "../../envs/spikebert.yaml"
+    threads: plan.threads
+    resources:
+        mem_mb=more_at_retry(8000),
+        runtime=more_at_retry(1440),
+        gpu=plan.gpu,
+    params:
+        settings=lambda wildcards: STAGE1[f"{wildcards.language}.{wildcards.digest}"].step("stage1"),
+        checkpoints=checkpoints("stage1.{language}.{digest}"),
+    shell:
+        "python -m spikebert stage1 --settings {params.settings:q} --text {input.text:q}"
+        " --teacher {input.teacher:q} --checkpoints {params.checkpoints:q}"
+        " --threads {threads} --out {output:q} > {log:q} 2>&1"
+
+
+rule stage2:
+    """Task distillation, from stage 1's student (spikebert) or from scratch (stage2_only)."""
+    input:
+        corpus=corpus,
+        augmented=augmented,
+        teacher=tuned_teacher,
+        stage1=stage1_student,
+    output:
+        model=directory("<work>/models/{id}"),
+        record="<results>/records/{id}.json",
+        predictions="<results>/predictions/{id}.csv",
+    log:
+        "<logs>/stage2/{id}.log",
+    benchmark:
+        "<benchmarks>/stage2/{id}.tsv"
+    wildcard_constraints:
+        id=one_of(plan.of(*DISTILLED)),
+    retries: 1
+    conda:
+        "../../envs/spikebert.yaml"
+    threads: plan.threads
+    resources:
+        mem_mb=more_at_retry(8000),
+        runtime=more_at_retry(720),
+        gpu=plan.gpu,
+    params:
+        settings=settings("stage2"),
+        stage1=repeated("stage1"),
+        run=record_name,
+        checkpoints=checkpoints("{id}"),
+    shell:
+        "python -m spikebert stage2 --settings {params.settings:q} --corpus {input.corpus:q}"
+        " --augmented {input.augmented:q} --teacher {input.teacher:q} {params.stage1:q}"
+        " --run {params.run:q} --checkpoints {params.checkpoints:q} --threads {threads}"
+        " --out {output.model:q} --record {output.record:q}"
+        " --predictions {output.predictions:q} > {log:q} 2>&1"

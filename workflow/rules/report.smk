@@ -1,0 +1,86 @@
+localrules:
+    accuracy_table,
+    accuracy_and_curves,
+    models,
+    records,
+    tables,
+    figures,
+
+
+rule accuracy_table:
+    """Accuracy of every set and model: mean, deviation and interval over seeds."""
+    input:
+        records=[f"<results>/records/{id}.json" for id in RUNS],
+    output:
+        csv=report(
+            "<results>/tables/accuracy.csv",
+            caption="../report/accuracy_table.rst",
+            category="Accuracy",
+            labels={"result": "table"},
+        ),
+        md="<results>/tables/accuracy.md",
+        tex="<results>/tables/accuracy.tex",
+    log:
+        "<logs>/accuracy_table.log",
+    conda:
+        "../../envs/spikebert.yaml"
+    params:
+        records=repeated("records"),
+        datasets=lambda wildcards: plan.notes(),
+        about=lambda wildcards: plan.about(),
+        out=subpath(output.csv, parent=True),
+    shell:
+        "python -m spikebert tables {params.records:q} --datasets {params.datasets:q}"
+        " --out {params.out:q} > {log:q} 2>&1"
+
+
+rule accuracy_and_curves:
+    """Accuracy beside the paper's, and how the training went."""
+    input:
+        records=[f"<results>/records/{id}.json" for id in RUNS],
+    output:
+        accuracy=report(
+            "<results>/figures/accuracy.svg",
+            caption="../report/accuracy_figure.rst",
+            category="Accuracy",
+            labels={"result": "figure"},
+        ),
+        curves=report(
+            "<results>/figures/curves.svg",
+            caption="../report/curves.rst",
+            category="Training",
+            labels={"result": "loss and accuracy on dev"},
+        ),
+        png=multiext("<results>/figures/", "accuracy.png", "curves.png"),
+    log:
+        "<logs>/accuracy_and_curves.log",
+    conda:
+        "../../envs/spikebert.yaml"
+    params:
+        records=repeated("records"),
+        datasets=lambda wildcards: plan.notes(),
+        about=lambda wildcards: plan.about(),
+        out=subpath(output.accuracy, parent=True),
+    shell:
+        "python -m spikebert figures {params.records:q} --datasets {params.datasets:q}"
+        " --out {params.out:q} > {log:q} 2>&1"
+
+
+rule models:
+    input:
+        [f"<work>/models/{id}" for id, run in RUNS.items() if run.model != "tfidf"],
+
+
+rule records:
+    input:
+        rules.accuracy_table.input.records,
+
+
+rule tables:
+    input:
+        rules.accuracy_table.output,
+
+
+rule figures:
+    input:
+        rules.accuracy_and_curves.output,
