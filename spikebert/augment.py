@@ -14,10 +14,13 @@ Reference: https://arxiv.org/abs/1903.12136, section 3.2.
 
 from __future__ import annotations
 
+import logging
 import re
+import tempfile
 from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import cache
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -51,21 +54,22 @@ def augment(
 ) -> list[Row]:
     """The original rows, then the augmented ones: label null, id of the original + "-k".
 
-    Left out are repetitions of any text, texts without a letter, and texts whose normalised form is
-    in `exclude` (dev and test rows). The draws of a row depend on `seed` and its id alone, so that
-    other rows do not change which of its words are masked, swapped or kept.
+    Left out are repetitions of any text, texts without a word, and texts whose normalised form is
+    in `exclude` (dev and test rows). The draws of a row depend on `seed` and its id alone: other
+    rows do not change which of its words are masked, swapped or kept.
     """
     if not settings.enabled:
         return list(rows)
     tagged = [TAGGERS[language](row["text"]) for row in rows]
     vocabulary = Vocabulary(token for tokens in tagged for token in tokens)
     seen = {clean(row["text"]) for row in rows}
-    forbidden = {"", *exclude}
+    forbidden = set(exclude)
     augmented = []
     for row, tokens in zip(rows, tagged, strict=True):
         generator = np.random.default_rng([seed, int(row["id"], 16)])
         for k, text in enumerate(_draws(tokens, vocabulary, settings, generator), 1):
-            if text not in seen and normalise(text) not in forbidden:
+            has_word = normalise(text.replace(MASK, ""))
+            if has_word and text not in seen and normalise(text) not in forbidden:
                 seen.add(text)
                 augmented.append({"id": f"{row['id']}-{k}", "text": text, "label": None})
     return [*rows, *augmented]
@@ -133,7 +137,8 @@ class Vocabulary:
 
 # English words as the Penn Treebank cuts them ("do" "n't", "it" "'s"), and single other marks.
 _ENGLISH = re.compile(
-    r"(\s*)(\w+?(?=n['’]t\b)|n['’]t\b|['’](?:s|re|ve|ll|d|m)\b|\w+(?:[-.]\w+)*|[^\w\s])", re.IGNORECASE
+    r"(\s*)(\w+?(?=n['’]t\b)|n['’]t\b|['’](?:s|re|ve|ll|d|m)\b|\w+(?:[-.]\w+)*|[^\w\s])",
+    re.IGNORECASE,
 )
 
 
@@ -143,9 +148,7 @@ def tag_english(text: str) -> list[Token]:
 
     pieces = _ENGLISH.findall(text)
     tags = parser.find_tags([word for _, word in pieces]) if pieces else []
-    return [
-        Token(space, word, tag) for (space, word), (_, tag) in zip(pieces, tags, strict=True)
-    ]
+    return [Token(space, word, tag) for (space, word), (_, tag) in zip(pieces, tags, strict=True)]
 
 
 def tag_chinese(text: str) -> list[Token]:
@@ -153,11 +156,16 @@ def tag_chinese(text: str) -> list[Token]:
     return [Token("", pair.word, pair.flag) for pair in _jieba().cut(text)]
 
 
+@cache
 def _jieba() -> Any:
-    """jieba's tagger, loaded quietly and without a cache outside the package's control."""
+    """jieba's tagger, loaded quietly and without a cache in a folder that others can write to."""
+    import jieba
     import jieba.posseg
 
-    jieba.setLogLevel("ERROR")
+    jieba.setLogLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory() as folder:
+        jieba.dt.tmp_dir = folder
+        jieba.dt.initialize()
     return jieba.posseg
 
 

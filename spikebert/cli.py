@@ -123,7 +123,7 @@ def corpus(
     """Drop training rows that stand in another set's test split, and apply the caps."""
     from .corpora import make_corpus
 
-    make_corpus(dataset, splits, others or [], parse(caps, "--caps"), out)
+    make_corpus(dataset, splits, others or [], out, parse(caps, "--caps"))
 
 
 @app.command()
@@ -312,12 +312,14 @@ def tables(
 
 @app.command()
 def figures(
-    records: Annotated[list[Path], typer.Option(help="Records, one or more files.")], out: Folder
+    records: Annotated[list[Path], typer.Option(help="Records, one or more files.")],
+    out: Folder,
+    datasets: JsonText = "{}",
 ) -> None:
     """Draw the figures of a run from its records."""
     from .figures import write_figures
 
-    write_figures(records, out)
+    write_figures(records, out, parse(datasets, "--datasets"))
 
 
 @app.command()
