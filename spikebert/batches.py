@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer, DataCollatorWithPadding, PreTrainedTokenizerBase
@@ -13,7 +14,7 @@ MASK = "[MASK]"  # as the augmentation writes it, whatever the tokenizer calls i
 TEACHER_LABEL = -100  # on augmented rows: the loss asks the teacher
 
 
-def load_tokenizer(folder: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if tokenizer.pad_token_id is None or tokenizer.mask_token is None:
         raise UserError(
@@ -37,9 +38,7 @@ def encode(
             "rows of text", expected="one or more", got="none", fix="check the corpus and its caps"
         )
     texts = [row["text"].replace(MASK, tokenizer.mask_token) for row in rows]
-    encoded = tokenizer(
-        texts, truncation=True, max_length=max_length, return_token_type_ids=False
-    )
+    encoded = tokenizer(texts, truncation=True, max_length=max_length, return_token_type_ids=False)
     examples = []
     for i, row in enumerate(rows):
         example = {name: encoded[name][i] for name in ("input_ids", "attention_mask")}

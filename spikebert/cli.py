@@ -103,9 +103,7 @@ def use_threads(threads: int) -> None:
 
 
 @app.command()
-def split(
-    dataset: str, spec: JsonText, cache: Folder, out: Folder, mirror: Mirror = None
-) -> None:
+def split(dataset: str, spec: JsonText, cache: Folder, out: Folder, mirror: Mirror = None) -> None:
     """Fetch a labelled set, clean it, and split it into train, dev and test."""
     from .corpora import make_splits
 
@@ -132,7 +130,7 @@ def unlabelled(
     spec: JsonText,
     cache: Folder,
     out: Folder,
-    corpora: Annotated[list[Path] | None, typer.Option(help="Corpora whose tests to avoid.")] = None,
+    corpora: Annotated[list[Path] | None, typer.Option(help="Corpora to keep clear of.")] = None,
     mirror: Mirror = None,
 ) -> None:
     """Gather the sentences of stage 1, without any dev or test row of the labelled sets."""
@@ -170,13 +168,11 @@ def augment(
 ) -> None:
     """Mask, swap and cut training rows (Tang et al., 2019); the originals stay, first."""
     from .augment import augment as make
-    from .corpora import normalise, read_rows, write_rows
+    from .corpora import read_held_out, read_rows, write_rows
 
     (chosen,) = settings_of(settings, "augment")
-    held_out = {
-        normalise(row["text"]) for s in ("dev", "test") for row in read_rows(corpus / f"{s}.jsonl")
-    }
-    write_rows(out, make(read_rows(corpus / "train.jsonl"), language, chosen, seed, held_out))
+    rows = read_rows(corpus / "train.jsonl")
+    write_rows(out, make(rows, language, chosen, seed, read_held_out(corpus)))
 
 
 @app.command("fetch-teacher")
@@ -195,7 +191,7 @@ def pretrain(
     use_threads(threads)
     from .steps import pretrain as step
 
-    step(*settings_of(settings, "pretrain"), text, checkpoints, out)
+    step(settings_of(settings, "pretrain")[0], text, checkpoints, out)
 
 
 @app.command()
@@ -212,7 +208,8 @@ def tfidf(
     use_threads(threads)
     from .baselines import tfidf as step
 
-    step(*settings_of(settings, "tfidf"), corpus, language, run_of(run), record, predictions)
+    chosen = settings_of(settings, "tfidf")[0]
+    step(chosen, corpus, language, run_of(run), record, predictions)
 
 
 @app.command()
@@ -233,7 +230,7 @@ def finetune(
     from .steps import finetune as step
 
     outputs = Outputs(checkpoints, out, record, predictions)
-    step(*settings_of(settings, "finetune"), corpus, teacher, run_of(run), outputs)
+    step(settings_of(settings, "finetune")[0], corpus, teacher, run_of(run), outputs)
 
 
 @app.command()
@@ -249,7 +246,8 @@ def stage1(
     use_threads(threads)
     from .steps import stage1 as step
 
-    step(*settings_of(settings, "model", "stage1"), text, teacher, checkpoints, out)
+    model, chosen = settings_of(settings, "model", "stage1")
+    step(model, chosen, text, teacher, checkpoints, out)
 
 
 @app.command()

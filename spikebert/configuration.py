@@ -23,7 +23,7 @@ class SpikeBertConfig(PreTrainedConfig, ModelSettings):
     initializer_range: float = 0.02
     embedding_std: float = 0.5
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: object) -> None:
         check(self.settings(), schema_of(ModelSettings), "SpikeBertConfig")
         ModelSettings.__post_init__(self)
         super().__post_init__(**kwargs)

@@ -5,7 +5,7 @@ Their forward returns {"loss", "logits", named losses}; `training.fit` needs no 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,6 @@ from .losses import Alignment, label_loss, logits_loss
 from .modeling import (
     SpikeBertForSequenceClassification,
     SpikeBertModel,
-    SpikeBertOutput,
     SpikeBertPreTrainedModel,
 )
 from .settings import DistillSettings, Stage2Settings
@@ -41,7 +40,9 @@ class Classifier(nn.Module):
 
 
 class _Distillation(nn.Module):
-    """A student, the projections of its losses, and a frozen teacher that is not saved with them."""
+    """A student, the projections of its losses, and a frozen teacher, which is not saved."""
+
+    teacher: PreTrainedModel
 
     def __init__(
         self,
@@ -65,14 +66,14 @@ class _Distillation(nn.Module):
         self.teacher._apply(fn)  # to the student's device
         return super()._apply(fn, recurse)
 
-    def both(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[SpikeBertOutput, Any]:
+    def both(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Any, Any]:
         """Student and teacher on the same batch, with their hidden states."""
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         with torch.no_grad():
             taught = self.teacher(**inputs, output_hidden_states=True)
         return self.student(**inputs, output_hidden_states=True), taught
 
-    def aligned(self, out: SpikeBertOutput, taught: Any, mask: Tensor) -> dict[str, Tensor]:
+    def aligned(self, out: Any, taught: Any, mask: Tensor) -> dict[str, Tensor]:
         """L_emb and L_fea of a batch; one whose weight is 0 is not computed."""
         embedded, *features = taught.hidden_states
         losses = {}
@@ -109,14 +110,14 @@ class TaskDistillation(_Distillation):
     settings: Stage2Settings
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None
+        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor
     ) -> dict[str, Tensor]:
         """ids, mask [B, N], labels [B] with -100 for the teacher's -> losses and logits.
 
         In evaluation the teacher is not asked: cross-entropy is the loss.
         """
         if not self.training:
-            logits = self.student(input_ids, attention_mask).logits
+            logits: Tensor = self.student(input_ids, attention_mask).logits
             return {"loss": F.cross_entropy(logits, labels), "logits": logits}
         out, taught = self.both(input_ids, attention_mask)
         temperature = self.settings.temperature
@@ -148,8 +149,8 @@ def copy_embeddings(student: SpikeBertModel, teacher: PreTrainedModel, std: floa
     random, so that all columns share the variance (a Heaviside encoder sees nothing but signs),
     centred, and scaled to `std`.
     """
-    words = teacher.get_input_embeddings().weight.float()
-    target = student.get_input_embeddings().weight
+    words = cast(nn.Embedding, teacher.get_input_embeddings()).weight.float()
+    target = student.embeddings.word_embeddings.weight
     if words.shape[0] != target.shape[0]:
         raise UserError(
             "vocabulary of the student",

@@ -20,5 +20,5 @@ class UserError(ValueError):
         super().__init__(f"{what}\n  expected: {expected}\n  got:      {got}\n  fix:      {fix}")
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818
     """Training stopped on SIGTERM or SIGUSR1, with a checkpoint to go on from; exit status 75."""

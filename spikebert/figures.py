@@ -20,8 +20,8 @@ from matplotlib.ticker import LogLocator
 
 from .metrics import summarise
 from .paper import paper_value
-from .plan import BASE, MODELS
 from .records import Record, read_records
+from .schema import BASE, MODELS
 from .tables import ANALOGUE_NOTE, RECALLED_NOTE, Key, group
 
 STYLE: dict[Any, Any] = {
@@ -155,7 +155,7 @@ def curves_figure(records: Iterable[Record], notes: Notes) -> Figure:
     groups = {
         key: members
         for key, members in group(records, notes).items()
-        if any(record.history for record in members)
+        if any("step" in entry for record in members for entry in record.history)
     }
     datasets = list(dict.fromkeys(dataset for dataset, _, _ in groups))
     labels = _labels(groups)
@@ -169,7 +169,11 @@ def curves_figure(records: Iterable[Record], notes: Notes) -> Figure:
                 (panels[0][column], "loss", 1),
                 (panels[1][column], "accuracy_dev", 100),
             ):
-                points = [(h["step"], factor * h[key]) for h in record.history if key in h]
+                points = [
+                    (entry["step"], factor * entry[key])
+                    for entry in record.history
+                    if key in entry and "step" in entry
+                ]
                 if points:
                     panel.plot(*zip(*points, strict=True), **styles[model, variant])
     for column, dataset in enumerate(datasets):

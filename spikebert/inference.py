@@ -16,7 +16,9 @@ from .probes import spike_counts, spike_rate
 
 
 @torch.inference_mode()
-def predict(folder: str | Path, texts: Sequence[str], max_length: int = 512) -> list[dict[str, Any]]:
+def predict(
+    folder: str | Path, texts: Sequence[str], max_length: int = 512
+) -> list[dict[str, Any]]:
     """Label, probabilities by class name, and spike rate (None if not spiking) of each text.
 
     Sentences run one at a time, so that no padding enters the spike rate.

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -182,9 +183,7 @@ class SpikeBertModel(SpikeBertPreTrainedModel):
     def __init__(self, config: SpikeBertConfig):
         super().__init__(config)
         self.embeddings = SpikeBertEmbeddings(config)
-        self.blocks = nn.ModuleList(
-            SpikeBertBlock(config) for _ in range(config.num_hidden_layers)
-        )
+        self.blocks = nn.ModuleList(SpikeBertBlock(config) for _ in range(config.num_hidden_layers))
         self.norm = nn.LayerNorm(config.hidden_size)
         self.post_init()
 
@@ -192,7 +191,7 @@ class SpikeBertModel(SpikeBertPreTrainedModel):
         return self.embeddings.word_embeddings
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        self.embeddings.word_embeddings = value
+        self.embeddings.word_embeddings = cast(nn.Embedding, value)
 
     def forward(
         self,
@@ -229,7 +228,7 @@ class SpikeBertForSequenceClassification(SpikeBertPreTrainedModel):
         super().__init__(config)
         self.spikebert = SpikeBertModel(config)
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels or 2)
         self.post_init()
 
     def forward(

@@ -1,10 +1,7 @@
 """From a configuration to the runs it asks for, all of it checked before anything starts.
 
-The workflow reads this module while it parses, so nothing heavy is imported here. Words used:
-a *section* is `model`, `augment` or the name of a step; a *run* is one trained model, named
-`<dataset>.<model>.<variant>.s<seed>`; a *variant* is `base` or the name of changed settings.
-
-`python -m spikebert.plan` prints the JSON schema of a configuration.
+The workflow reads this module while it parses, so nothing heavy is imported here. A *run*
+is one trained model, named `<dataset>.<model>.<variant>.s<seed>`; other words are in schema.py.
 """
 
 from __future__ import annotations
@@ -17,36 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import UserError
-from .settings import (
-    ALGORITHM,
-    STEPS,
-    AugmentSettings,
-    ModelSettings,
-    build,
-    check,
-    digest,
-    schema_of,
-)
-from .specs import (
-    CORPUS_SCHEMA,
-    LANGUAGES,
-    MEMBER,
-    TEACHER_SCHEMA,
-    UNLABELLED_SCHEMA,
-)
-
-BASE = "base"
-SECTIONS: dict[str, type] = {"model": ModelSettings, "augment": AugmentSettings, **STEPS}
-
-# The sections that a model's weights depend on, its teacher's included. Order: that of tables.
-MODELS: dict[str, tuple[str, ...]] = {
-    "tfidf": ("tfidf",),
-    "teacher": ("finetune",),
-    "direct": ("model", "direct"),
-    "stage2_only": ("finetune", "augment", "model", "stage2"),
-    "spikebert": ("finetune", "augment", "model", "stage1", "stage2"),
-}
-DISTILLED = ("stage2_only", "spikebert")
+from .schema import BASE, DISTILLED, MODELS, SECTIONS, dotted, from_text, kinds_of, read_config
+from .settings import ALGORITHM, STEPS, check, digest, schema_of
+from .specs import MEMBER
 
 # The sections that each step is given.
 STEP_SECTIONS: dict[str, tuple[str, ...]] = {
@@ -62,105 +32,7 @@ STEP_SECTIONS: dict[str, tuple[str, ...]] = {
 # Keys of a corpus, text or teacher that are words for people and change no row.
 WORDS = ("description", "licence", "analogue")
 
-DEFAULTS: dict[str, Any] = {
-    "work": "work",
-    "mirror": None,
-    "threads": 1,
-    "gpu": 0,
-    "unlabelled": {},
-    "teachers": {},
-    "unavailable": {},
-    "model": {},
-    "augment": {},
-    "steps": {},
-}
-
-_NAME = {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]*$"}
-_VARIANT = {"type": "string", "pattern": r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"}
-
 Settings = Mapping[str, Mapping[str, Any]]
-
-
-def _closed(properties: dict[str, Any], **schema: Any) -> dict[str, Any]:
-    return {"type": "object", "additionalProperties": False, "properties": properties, **schema}
-
-
-def _mapping(names: dict[str, Any], values: dict[str, Any], description: str) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "description": description,
-        "propertyNames": names,
-        "additionalProperties": values,
-    }
-
-
-def _several(items: dict[str, Any], description: str) -> dict[str, Any]:
-    return {
-        "type": "array",
-        "items": items,
-        "minItems": 1,
-        "uniqueItems": True,
-        "description": description,
-    }
-
-
-def config_schema() -> dict[str, Any]:
-    """The closed JSON schema of a configuration file."""
-    languages = {"enum": list(LANGUAGES)}
-    row = _closed(
-        {
-            "datasets": _several(_NAME, "names of sets under datasets"),
-            "models": _several({"enum": list(MODELS)}, "what to train on each of them"),
-            "seeds": _several({"type": "integer", "minimum": 0}, "one run for each"),
-            "variant": {**_VARIANT, "description": f"name of the changed settings, or {BASE}"},
-            "overrides": {
-                "type": "object",
-                "description": "dotted names of settings and their values in this row",
-            },
-        },
-        description="runs: every dataset with every model and every seed",
-        required=["datasets", "models", "seeds"],
-    )
-    return _closed(
-        {
-            "run": {**_NAME, "description": "name of the folder below results/"},
-            "work": {
-                "type": "string",
-                "minLength": 1,
-                "description": "folder of all that is not published: corpora, weights, logs",
-            },
-            "mirror": {
-                "type": ["string", "null"],
-                "description": "folder laid out owner/repository/commit/path, tried before the "
-                "network for files of source url",
-            },
-            "threads": {"type": "integer", "minimum": 1, "description": "per training job"},
-            "gpu": {
-                "type": "integer",
-                "minimum": 0,
-                "maximum": 1,
-                "description": "GPUs that a training job asks for; the profile sets the limit",
-            },
-            "datasets": _mapping(
-                _NAME, CORPUS_SCHEMA, "labelled sets; their order is that of the tables"
-            ),
-            "unavailable": _mapping(
-                _NAME,
-                {"type": "string", "minLength": 1},
-                "sets of the paper that this run lacks, and why; the tables say so",
-            ),
-            "unlabelled": _mapping(languages, UNLABELLED_SCHEMA, "text of stage 1 by language"),
-            "teachers": _mapping(languages, TEACHER_SCHEMA, "pre-trained BERT by language"),
-            "model": schema_of(ModelSettings),
-            "augment": schema_of(AugmentSettings),
-            "steps": _closed({step: schema_of(cls) for step, cls in STEPS.items()}),
-            "runs": {"type": "array", "items": row, "minItems": 1},
-        },
-        title="Configuration of spikebert",
-        description="What to train, on what, and how. What is left out of model, augment and "
-        "steps takes the default of the class in spikebert/settings.py.",
-        required=["run", "datasets", "runs"],
-    )
 
 
 @dataclass(frozen=True)
@@ -249,7 +121,7 @@ class Plan:
         used = {
             name: {
                 "source": self.datasets[name]["description"],
-                "analogue": self.datasets[name].get("analogue", False),
+                "analogue": is_analogue(self.datasets[name]),
             }
             for name in self.used_sets()
         }
@@ -288,8 +160,9 @@ def step_settings(step: str, settings: Settings) -> str:
 
 
 def content(spec: Mapping[str, Any]) -> str:
-    """JSON of the part of a corpus, text or teacher that decides its content."""
-    return canonical({k: v for k, v in spec.items() if k not in (*WORDS, "caps")})
+    """JSON of the part of a corpus, text or teacher that decides its content, caps left out."""
+    parts = {key: value for key, value in spec.items() if key not in (*WORDS, "caps")}
+    return canonical({**parts, "algorithm": ALGORITHM["corpus"]})
 
 
 def local_files(spec: Mapping[str, Any]) -> list[str]:
@@ -306,92 +179,20 @@ def make_plan(config: Mapping[str, Any]) -> Plan:
     fine-tuned teacher is a run, too: the base teacher, unless the row changes fine-tuning.
 
     Raises:
-        UserError: a name, type or range is wrong; a set, text or teacher is missing; or two rows
-            give the same runs different settings.
+        UserError: what `read_config` refuses, an override that is unknown, out of range or without
+            effect, or two rows that give the same runs different settings.
     """
-    try:
-        json.dumps(config, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            "the configuration", expected="text and finite numbers", got=error, fix="mend the value"
-        ) from None
-    schema = config_schema()
-    _check_top_names(config, schema)
-    check(dict(config), schema, "the configuration")
-    full = {**DEFAULTS, **config}
-    _check_sets(full)
+    full = read_config(config)
     given = {"model": full["model"], "augment": full["augment"]}
     given |= {step: full["steps"].get(step, {}) for step in STEPS}
     runs = _runs(full, given)
-    order = [list(full["datasets"]), list(MODELS)]
-    runs.sort(key=lambda r: (order[0].index(r.dataset), order[1].index(r.model)))
+    sets, models = list(full["datasets"]), list(MODELS)
+    runs.sort(key=lambda run: (sets.index(run.dataset), models.index(run.model)))
     names = {f.name for f in dataclasses.fields(Plan)} - {"settings", "runs"}
     return Plan(
         **{name: full[name] for name in names},
         settings={section: _resolve(section, given[section], "base") for section in SECTIONS},
         runs=tuple(runs),
-    )
-
-
-def _check_top_names(config: Mapping[str, Any], schema: dict[str, Any]) -> None:
-    """Refuse an unknown name at the top, and look for near ones at every depth."""
-    leaves = {f.name: section for section, cls in SECTIONS.items() for f in dataclasses.fields(cls)}
-    known = [*schema["properties"], *leaves]
-    for name in config:
-        if name in schema["properties"]:
-            continue
-        near = difflib.get_close_matches(name, known, 1)
-        homes = [
-            ".".join(([] if section not in STEPS else ["steps"]) + [section, near[0]])
-            for section, cls in SECTIONS.items()
-            if near and near[0] in {f.name for f in dataclasses.fields(cls)}
-        ]
-        raise UserError(
-            f"unknown setting {name} in the configuration",
-            expected=", ".join(schema["properties"]),
-            got=name,
-            fix=f"did you mean {' or '.join(homes or near)}?" if near else "remove it",
-        )
-
-
-def _check_sets(config: Mapping[str, Any]) -> None:
-    """Refuse rows whose sets, teachers or texts are not configured."""
-    datasets = config["datasets"]
-    for name in set(datasets) & set(config["unavailable"]):
-        raise UserError(
-            f"set {name}",
-            expected="a place under datasets or under unavailable",
-            got="both",
-            fix="remove one",
-        )
-    for number, row in enumerate(config["runs"], 1):
-        where = f"row {number} of runs"
-        for name in row["datasets"]:
-            if name not in datasets:
-                near = difflib.get_close_matches(name, datasets, 1)
-                raise UserError(
-                    f"set {name} in {where}",
-                    expected=f"one of {', '.join(datasets)}",
-                    got=name,
-                    fix=f"did you mean {near[0]}?" if near else "add it under datasets",
-                )
-            language = datasets[name]["language"]
-            teacher = config["teachers"].get(language)
-            if teacher is None and set(row["models"]) != {"tfidf"}:
-                _raise_missing("teachers", language, where)
-            pretrained = teacher is not None and teacher["source"] == "pretrain"
-            if language not in config["unlabelled"] and (
-                "spikebert" in row["models"] or (pretrained and set(row["models"]) != {"tfidf"})
-            ):
-                _raise_missing("unlabelled", language, where)
-
-
-def _raise_missing(key: str, language: str, where: str) -> None:
-    raise UserError(
-        f"{key}.{language} in the configuration",
-        expected=f"an entry, since {where} needs it",
-        got="none",
-        fix=f"add {language} under {key}",
     )
 
 
@@ -402,7 +203,6 @@ class _Row:
     where: str
     dataset: str
     models: tuple[str, ...]
-    asked: tuple[str, ...]
     seeds: tuple[int, ...]
     variant: str
     overrides: Mapping[str, Any]  # dotted names, the leading `steps.` left out
@@ -421,16 +221,16 @@ def _rows(config: Mapping[str, Any]) -> Iterator[_Row]:
         variant = row.get("variant", BASE)
         _check_overrides(where, models, asked, variant, overrides)
         for dataset in row["datasets"]:
-            yield _Row(where, dataset, models, asked, tuple(row["seeds"]), variant, overrides)
+            yield _Row(where, dataset, models, tuple(row["seeds"]), variant, overrides)
 
 
 def _short(name: str, where: str, value: Any) -> tuple[str, Any]:
     """`steps.stage2.epochs` -> `stage2.epochs`, refused if there is no such setting."""
     settings = {
-        ".".join((["steps"] if section in STEPS else []) + [section, f.name]): (section, f.name)
-        for section, cls in SECTIONS.items()
+        dotted(section, key): (section, key)
+        for section in SECTIONS
         if section != "pretrain"  # the base teacher is one for all rows
-        for f in dataclasses.fields(cls)
+        for key in kinds_of(section)
     }
     if name not in settings:
         near = difflib.get_close_matches(name, settings, 1)
@@ -440,7 +240,8 @@ def _short(name: str, where: str, value: Any) -> tuple[str, Any]:
             got=name,
             fix=f"did you mean {near[0]}?" if near else "remove it",
         )
-    return ".".join(settings[name]), value
+    section, key = settings[name]
+    return f"{section}.{key}", from_text(section, key, value)
 
 
 def _check_overrides(
@@ -541,12 +342,12 @@ def _merge(
     return _resolve(section, {**given, **own}, where)
 
 
-def _resolve(section: str, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _resolve(section: str, values: dict[str, Any], where: str) -> dict[str, Any]:
     """Every setting of a section, defaults filled in; 3 and 3.0 come out the same."""
     cls = SECTIONS[section]
-    check(dict(values), schema_of(cls), f"{section}, {where}")
-    resolved = dataclasses.asdict(build(cls, dict(values)))
-    kinds = {f.name: str(f.type) for f in dataclasses.fields(cls)}
+    check(values, schema_of(cls), f"{section}, {where}")
+    resolved = dataclasses.asdict(cls(**values))
+    kinds = kinds_of(section)
     return {name: _number(kinds[name], value) for name, value in resolved.items()}
 
 
@@ -556,7 +357,3 @@ def _number(kind: str, value: Any) -> Any:
     if value is None or not kind.startswith(("int", "float")):
         return value
     return int(value) if kind.startswith("int") else float(value)
-
-
-if __name__ == "__main__":
-    print(json.dumps(config_schema(), indent=2, ensure_ascii=False))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ def spike_counts(model: nn.Module) -> Iterator[dict[str, list[tuple[float, int]]
     """
     counts: dict[str, list[tuple[float, int]]] = {}
 
-    def hook(name: str):
+    def hook(name: str) -> Callable[..., None]:
         def note(_: nn.Module, __: tuple, out: Tensor) -> None:
             spikes = out.sum(dtype=torch.float64).item()
             counts.setdefault(name, []).append((spikes, out.numel()))

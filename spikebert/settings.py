@@ -61,26 +61,16 @@ class ModelSettings:
     mlp_ratio: float = positive(4, "width of the MLP's hidden layer over D")
     timesteps: int = positive(4, "time steps T")
     neuron: str = setting("lif", "spiking neuron, a name in spikebert.neurons.NEURONS")
-    beta: float = setting(
-        0.9, "membrane decay per step, 1 - 1/tau", minimum=0, exclusiveMaximum=1
-    )
-    tau: float | None = setting(
-        None, "membrane time constant in steps; replaces beta", minimum=1
-    )
-    decay_input: bool = setting(
-        False, "true: the input is weighted by 1/tau = 1 - beta, too"
-    )
+    beta: float = setting(0.9, "membrane decay per step, 1 - 1/tau", minimum=0, exclusiveMaximum=1)
+    tau: float | None = setting(None, "membrane time constant in steps; replaces beta", minimum=1)
+    decay_input: bool = setting(False, "true: the input is weighted by 1/tau = 1 - beta, too")
     reset: str = setting(
         "soft", "after a spike: subtract the threshold, or set to 0", enum=["soft", "hard"]
     )
     detach_reset: bool = setting(True, "no gradient through the reset")
     threshold: float = positive(1.0, "firing threshold U_thr")
-    attention_threshold: float = positive(
-        0.25, "firing threshold of the neuron after attention"
-    )
-    surrogate: str = setting(
-        "atan", "surrogate derivative, a name in spikebert.neurons.SURROGATES"
-    )
+    attention_threshold: float = positive(0.25, "firing threshold of the neuron after attention")
+    surrogate: str = setting("atan", "surrogate derivative, a name in spikebert.neurons.SURROGATES")
     surrogate_alpha: float = positive(2.0, "sharpness of the surrogate")
     encoder: str = setting(
         "heaviside",
@@ -103,7 +93,10 @@ class ModelSettings:
         enum=["auto", "qk_first", "kv_first"],
     )
     dropout: float = setting(
-        0.0, "dropout on the current a sub-block adds to the stream, and on the head's input", minimum=0, exclusiveMaximum=1
+        0.0,
+        "dropout on the current that a sub-block adds to the stream, and on the head's input",
+        minimum=0,
+        exclusiveMaximum=1,
     )
 
     def __post_init__(self) -> None:

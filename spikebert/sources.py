@@ -65,9 +65,10 @@ def read_members(
     """
     outer, patterns = archive_path(spec)
     path = fetch(spec, outer, Path(cache), mirror)
+    sha256 = spec.get("sha256") or sha256_of(path)
     if not patterns:
-        return [Member(path.name, path.read_bytes())], sha256_of(path)
-    return list(_matching(path.name, path, patterns)), sha256_of(path)
+        return [Member(path.name, path.read_bytes())], sha256
+    return list(_matching(path.name, path, patterns)), sha256
 
 
 def archive_path(spec: dict[str, Any]) -> tuple[str, list[str]]:
@@ -115,8 +116,8 @@ def _fetch_package(spec: dict[str, Any], cache: Path) -> Path:
     checked before that, and nothing of the package is installed.
     """
     folder = cache / "packages" / spec["sha256"]
-    if found := _cached(folder, spec["sha256"]):
-        return found
+    if cached := _cached(folder, spec["sha256"]):
+        return cached
     name = spec["package"].split("==")[0]
     kind = "--no-binary" if spec.get("distribution") == "sdist" else "--only-binary"
     with _sibling(folder) as part:
@@ -129,24 +130,28 @@ def _fetch_package(spec: dict[str, Any], cache: Path) -> Path:
             run = subprocess.run(
                 command, capture_output=True, text=True, timeout=PIP_TIMEOUT_S, check=False
             )
-            failure = run.stderr.strip()[-600:] if run.returncode else ""
+            failure = run.stderr.strip() if run.returncode else ""
         except subprocess.TimeoutExpired:
             failure = f"no answer within {PIP_TIMEOUT_S} s"
         requirements.unlink()
         if failure:
-            no_pip = "No module named pip" in failure
+            fixes = {
+                "No module named pip": f"install pip for {sys.executable}",
+                "DO NOT MATCH THE HASHES": "it is not the pinned file: do not use it",
+            }
+            found = (fix for sign, fix in fixes.items() if sign in failure)
             raise UserError(
                 f"package {spec['package']}",
-                expected=f"a {spec.get('distribution', 'wheel')} with SHA-256 {spec['sha256']}",
-                got=failure,
-                fix=f"install pip for {sys.executable}" if no_pip else "reach a package index",
+                expected=f"{spec.get('distribution', 'wheel')} with SHA-256 {spec['sha256']}",
+                got=failure[-600:],
+                fix=next(found, "reach a package index"),
             )
         folder.mkdir(parents=True, exist_ok=True)
         for file in part.iterdir():
             file.replace(folder / file.name)
-    found = _cached(folder, spec["sha256"])
-    assert found, "pip has checked the hash"
-    return found
+    cached = _cached(folder, spec["sha256"])
+    assert cached, "pip has checked the hash"
+    return cached
 
 
 def _cached(folder: Path, sha256: str) -> Path | None:

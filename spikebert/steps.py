@@ -78,10 +78,10 @@ class Corpus:
 
     @classmethod
     def read(cls, folder: Path) -> Corpus:
-        splits = [read_rows(folder / f"{split}.jsonl") for split in ("train", "dev", "test")]
         labels = json.loads((folder / "stats.json").read_text(encoding="utf-8"))["labels"]
-        names = ("train.jsonl", "dev.jsonl", "test.jsonl")
-        return cls(*splits, labels, digest([file_digest(folder / name) for name in names]))
+        files = [folder / f"{split}.jsonl" for split in ("train", "dev", "test")]
+        train, dev, test = map(read_rows, files)
+        return cls(train, dev, test, labels, digest([file_digest(file) for file in files]))
 
     @property
     def label_names(self) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from tabulate import tabulate
 from .errors import UserError
 from .metrics import summarise
 from .paper import paper_value
-from .plan import BASE, MODELS
 from .records import Record, read_records, write_text
+from .schema import BASE, MODELS
 
 COLUMNS = (
     "dataset",

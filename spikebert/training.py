@@ -23,7 +23,7 @@ import filelock
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from .errors import Interrupted, UserError
@@ -114,7 +114,7 @@ class _Signals(TrainerCallback):
     def _note(self, number: int, _: object) -> None:
         self.received = number
 
-    def on_step_end(self, args, state, control, **_):  # type: ignore[override]
+    def on_step_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
         if self.received:
             control.should_save = control.should_training_stop = True
 
@@ -129,7 +129,13 @@ class _Trainer(Trainer):
         self.started = time.perf_counter()
         self.elapsed_before: float | None = None
 
-    def compute_loss(self, model, inputs, return_outputs=False, **_):  # type: ignore[override]
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor | Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,  # noqa: ARG002
+    ) -> Any:
         outputs = model(**inputs)
         if model.training:
             self.note(outputs)
@@ -149,7 +155,7 @@ class _Trainer(Trainer):
             self.sums[name] = self.sums.get(name, 0) + value
         self.count += 1
 
-    def log(self, logs, *args, **kwargs):  # type: ignore[override]
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         if self.elapsed_before is None:  # of the runs before a resume
             past = self.state.log_history
             self.elapsed_before = past[-1].get("elapsed_s", 0.0) if past else 0.0
@@ -244,7 +250,9 @@ def fit(
         tokens=int(state.num_input_tokens_seen),
         samples=state.global_step * settings.batch_size,
         wall_s=state.log_history[-1]["elapsed_s"],
-        history=[tidy(entry) for entry in state.log_history if "loss" in entry or "eval_loss" in entry],
+        history=[
+            tidy(entry) for entry in state.log_history if "loss" in entry or "eval_loss" in entry
+        ],
     )
 
 
@@ -252,7 +260,7 @@ def set_fused(model: nn.Module, fused: bool) -> None:
     """Switch the neurons that have one to their compiled form, or back: equal values."""
     for module in model.modules():
         if hasattr(module, "fused"):
-            module.fused = fused
+            setattr(module, "fused", fused)  # noqa: B010
 
 
 def tidy(entry: dict[str, float]) -> dict[str, float]:
@@ -277,7 +285,11 @@ def predict_logits(
     model.eval()
     device = next(model.parameters()).device
     order = sorted(range(len(examples)), key=lambda i: len(examples[i]["input_ids"]))
-    loader = DataLoader([examples[i] for i in order], batch_size, collate_fn=collate)
+    loader: DataLoader[Any] = DataLoader(
+        [examples[i] for i in order],  # type: ignore[arg-type]
+        batch_size,
+        collate_fn=collate,
+    )
     logits = [
         model(**{name: value.to(device) for name, value in batch.items()})["logits"].float().cpu()
         for batch in loader

@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import shutil
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -77,14 +78,15 @@ def backward_pass(
 
 class _FusedLIF(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, beta, gain, threshold, hard, detached, surrogate, alpha):  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, *constants: Any) -> Tensor:
+        beta, gain, threshold, hard, *_ = constants
         spikes, distance = _compiled(forward_pass)(x, beta, gain, threshold, hard)
         ctx.save_for_backward(distance)
-        ctx.constants = beta, gain, threshold, hard, detached, surrogate, alpha
+        ctx.constants = constants
         return spikes
 
     @staticmethod
-    def backward(ctx, grad):  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (distance,) = ctx.saved_tensors
         return _compiled(backward_pass)(grad.contiguous(), distance, *ctx.constants), *[None] * 7
 

@@ -11,6 +11,8 @@ beta = 1 - 1/tau; v[0] = 0. Time is the first axis. Equal to spikingjelly's `LIF
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -36,7 +38,7 @@ def lif_step(
     return s, h - threshold * r if reset == "soft" else h * (1 - r)
 
 
-def lif(x: Tensor, v: Tensor | None = None, **settings) -> tuple[Tensor, Tensor]:
+def lif(x: Tensor, v: Tensor | None = None, **settings: Any) -> tuple[Tensor, Tensor]:
     """T steps of `lif_step`: x [T, ...] -> spikes [T, ...] in x's dtype, final membrane [...].
 
     The membrane is float32 (or float64 for a float64 input) whatever the input is.
@@ -70,7 +72,7 @@ class LIF(nn.Module):
         super().__init__()
         if surrogate not in SURROGATES:
             raise ValueError(f"surrogate: expected one of {', '.join(SURROGATES)}, got {surrogate}")
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "beta": beta,
             "threshold": threshold,
             "reset": reset,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,13 +49,13 @@ SURROGATES: dict[str, Surrogate] = {
 
 class _Spike(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, u, surrogate, alpha):  # type: ignore[override]
+    def forward(ctx: Any, u: Tensor, surrogate: Surrogate, alpha: float) -> Tensor:
         ctx.save_for_backward(u)
         ctx.surrogate, ctx.alpha = surrogate, alpha
         return (u >= 0).to(u.dtype)
 
     @staticmethod
-    def backward(ctx, grad):  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (u,) = ctx.saved_tensors
         return grad * ctx.surrogate(u.float(), ctx.alpha).to(grad.dtype), None, None
 

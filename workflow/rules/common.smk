@@ -10,7 +10,8 @@ paths = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
 os.environ.update(PATH=os.pathsep.join(paths))
 
 from spikebert.errors import UserError
-from spikebert.plan import DISTILLED, canonical, content, local_files, make_plan, step_settings
+from spikebert.plan import canonical, content, local_files, make_plan, step_settings
+from spikebert.schema import DISTILLED
 
 try:
     plan = make_plan(config)

@@ -1,0 +1,254 @@
+"""The configuration file: its closed JSON schema, its defaults, and how it is read.
+
+Words used: a *section* is `model`, `augment` or the name of a step; a *variant* is `base` or the
+name of changed settings. `python -m spikebert.schema` prints the schema.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import UserError
+from .settings import STEPS, AugmentSettings, ModelSettings, check, schema_of
+from .specs import CORPUS_SCHEMA, LANGUAGES, TEACHER_SCHEMA, UNLABELLED_SCHEMA
+
+BASE = "base"
+SECTIONS: dict[str, type] = {"model": ModelSettings, "augment": AugmentSettings, **STEPS}
+
+# The sections that a model's weights depend on, its teacher's included. Order: that of tables.
+MODELS: dict[str, tuple[str, ...]] = {
+    "tfidf": ("tfidf",),
+    "teacher": ("finetune",),
+    "direct": ("model", "direct"),
+    "stage2_only": ("finetune", "augment", "model", "stage2"),
+    "spikebert": ("finetune", "augment", "model", "stage1", "stage2"),
+}
+DISTILLED = ("stage2_only", "spikebert")
+
+DEFAULTS: dict[str, Any] = {
+    "work": "work",
+    "mirror": None,
+    "threads": 1,
+    "gpu": 0,
+    "unlabelled": {},
+    "teachers": {},
+    "unavailable": {},
+    "model": {},
+    "augment": {},
+    "steps": {},
+}
+
+_NAME = {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]*$"}
+_VARIANT = {"type": "string", "pattern": r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"}
+
+
+def _closed(properties: dict[str, Any], **schema: Any) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": False, "properties": properties, **schema}
+
+
+def _mapping(names: dict[str, Any], values: dict[str, Any], description: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": description,
+        "propertyNames": names,
+        "additionalProperties": values,
+    }
+
+
+def _several(items: dict[str, Any], description: str) -> dict[str, Any]:
+    return {
+        "type": "array",
+        "items": items,
+        "minItems": 1,
+        "uniqueItems": True,
+        "description": description,
+    }
+
+
+def config_schema() -> dict[str, Any]:
+    """The closed JSON schema of a configuration file."""
+    languages = {"enum": list(LANGUAGES)}
+    row = _closed(
+        {
+            "datasets": _several(_NAME, "names of sets under datasets"),
+            "models": _several({"enum": list(MODELS)}, "what to train on each of them"),
+            "seeds": _several({"type": "integer", "minimum": 0}, "one run for each"),
+            "variant": {**_VARIANT, "description": f"name of the changed settings, or {BASE}"},
+            "overrides": {
+                "type": "object",
+                "description": "dotted names of settings and their values in this row",
+            },
+        },
+        description="runs: every dataset with every model and every seed",
+        required=["datasets", "models", "seeds"],
+    )
+    return _closed(
+        {
+            "run": {**_NAME, "description": "name of the folder below results/"},
+            "work": {
+                "type": "string",
+                "minLength": 1,
+                "description": "folder of all that is not published: corpora, weights, logs",
+            },
+            "mirror": {
+                "type": ["string", "null"],
+                "description": "folder laid out owner/repository/commit/path, tried before the "
+                "network for files of source url",
+            },
+            "threads": {"type": "integer", "minimum": 1, "description": "per training job"},
+            "gpu": {
+                "type": "integer",
+                "minimum": 0,
+                "maximum": 1,
+                "description": "GPUs that a training job asks for; the profile sets the limit",
+            },
+            "datasets": _mapping(
+                _NAME, CORPUS_SCHEMA, "labelled sets; their order is that of the tables"
+            ),
+            "unavailable": _mapping(
+                _NAME,
+                {"type": "string", "minLength": 1},
+                "sets of the paper that this run lacks, and why; the tables say so",
+            ),
+            "unlabelled": _mapping(languages, UNLABELLED_SCHEMA, "text of stage 1 by language"),
+            "teachers": _mapping(languages, TEACHER_SCHEMA, "pre-trained BERT by language"),
+            "model": schema_of(ModelSettings),
+            "augment": schema_of(AugmentSettings),
+            "steps": _closed({step: schema_of(cls) for step, cls in STEPS.items()}),
+            "runs": {"type": "array", "items": row, "minItems": 1},
+        },
+        title="Configuration of spikebert",
+        description="What to train, on what, and how. What is left out of model, augment and "
+        "steps takes the default of the class in spikebert/settings.py.",
+        required=["run", "datasets", "runs"],
+    )
+
+
+def read_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Check a configuration, and fill in what was left out.
+
+    Raises:
+        UserError: a name, type or range is wrong, or a row of `runs` asks for a set, text or
+            teacher that is not there.
+    """
+    try:
+        json.dumps(config, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            "the configuration", expected="text and finite numbers", got=error, fix="mend the value"
+        ) from None
+    schema = config_schema()
+    _check_top_names(config, schema)
+    values = _read_numbers(config)
+    check(values, schema, "the configuration")
+    full = {**DEFAULTS, **values}
+    _check_sets(full)
+    return full
+
+
+def _check_top_names(config: Mapping[str, Any], schema: dict[str, Any]) -> None:
+    """Refuse an unknown name at the top, and look for near ones at every depth."""
+    known = [*schema["properties"], *(key for section in SECTIONS for key in kinds_of(section))]
+    for name in config:
+        if name in schema["properties"]:
+            continue
+        near = difflib.get_close_matches(name, known, 1)
+        homes = [
+            dotted(section, near[0])
+            for section in SECTIONS
+            if near and near[0] in kinds_of(section)
+        ]
+        raise UserError(
+            f"unknown setting {name} in the configuration",
+            expected=", ".join(schema["properties"]),
+            got=name,
+            fix=f"did you mean {' or '.join(homes or near)}?" if near else "remove it",
+        )
+
+
+def _read_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the numbers among the settings that came as text.
+
+    YAML takes 1e-4 for text, and Snakemake every value inside `--config model='{beta: 0.8}'`.
+    """
+
+    def read(section: str, values: Any) -> Any:
+        if section not in SECTIONS or not isinstance(values, Mapping):
+            return values
+        return {name: from_text(section, name, value) for name, value in values.items()}
+
+    config = {name: read(name, value) for name, value in config.items()}
+    if isinstance(config.get("steps"), Mapping):
+        config["steps"] = {name: read(name, value) for name, value in config["steps"].items()}
+    return config
+
+
+def from_text(section: str, name: str, value: Any) -> Any:
+    """The value of a setting; text becomes a number where the setting is one."""
+    if isinstance(value, list):
+        return [from_text(section, name, item) for item in value]
+    if not isinstance(value, str) or kinds_of(section).get(name, "str") == "str":
+        return value
+    try:
+        return json.loads(value, parse_constant=str)  # NaN stays text, and is refused
+    except json.JSONDecodeError:
+        return value
+
+
+def dotted(section: str, key: str) -> str:
+    """The name of a setting in the configuration."""
+    return f"steps.{section}.{key}" if section in STEPS else f"{section}.{key}"
+
+
+def kinds_of(section: str) -> dict[str, str]:
+    """The types of a section's settings, as they are written in its class."""
+    return {f.name: str(f.type) for f in dataclasses.fields(SECTIONS[section])}
+
+
+def _check_sets(config: Mapping[str, Any]) -> None:
+    """Refuse rows whose sets, teachers or texts are not configured."""
+    datasets = config["datasets"]
+    for name in set(datasets) & set(config["unavailable"]):
+        raise UserError(
+            f"set {name}",
+            expected="a place under datasets or under unavailable",
+            got="both",
+            fix="remove one",
+        )
+    for number, row in enumerate(config["runs"], 1):
+        where = f"row {number} of runs"
+        for name in row["datasets"]:
+            if name not in datasets:
+                near = difflib.get_close_matches(name, datasets, 1)
+                raise UserError(
+                    f"set {name} in {where}",
+                    expected=f"one of {', '.join(datasets)}",
+                    got=name,
+                    fix=f"did you mean {near[0]}?" if near else "add it under datasets",
+                )
+            language = datasets[name]["language"]
+            teacher = config["teachers"].get(language)
+            if teacher is None and set(row["models"]) != {"tfidf"}:
+                _raise_missing("teachers", language, where)
+            pretrained = teacher is not None and teacher["source"] == "pretrain"
+            if language not in config["unlabelled"] and (
+                "spikebert" in row["models"] or (pretrained and set(row["models"]) != {"tfidf"})
+            ):
+                _raise_missing("unlabelled", language, where)
+
+
+def _raise_missing(key: str, language: str, where: str) -> None:
+    raise UserError(
+        f"{key}.{language} in the configuration",
+        expected=f"an entry, since {where} needs it",
+        got="none",
+        fix=f"add {language} under {key}",
+    )
+
+
+if __name__ == "__main__":
+    print(json.dumps(config_schema(), indent=2, ensure_ascii=False))

@@ -1,0 +1,264 @@
+"""What a configuration turns into, and what is refused, by its words."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from spikebert.errors import UserError
+from spikebert.plan import Plan, content, local_files, make_plan
+from spikebert.schema import config_schema
+from spikebert.settings import ALGORITHM, ModelSettings, Stage2Settings
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
+TINY = yaml.safe_load((ROOT / "tests/data/tiny.yaml").read_text("utf-8"))
+
+
+def plan(rows: list[dict[str, Any]] | None = None, **changes: Any) -> Plan:
+    """The plan of the tiny configuration; each row is of set films and seed 1 unless it says so."""
+    config = {**copy.deepcopy(TINY), **changes}
+    if rows is not None:
+        config["runs"] = [{"datasets": ["films"], "seeds": [1], **row} for row in rows]
+    return make_plan(config)
+
+
+def ids(made: Plan) -> list[str]:
+    return [run.id for run in made.runs]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_shipped_configurations_are_plans(path: Path) -> None:
+    made = make_plan(yaml.safe_load(path.read_text("utf-8")))
+    assert {run.model for run in made.runs} == {
+        "tfidf",
+        "teacher",
+        "direct",
+        "stage2_only",
+        "spikebert",
+    }
+    assert {*made.used_sets(), *made.unavailable} <= {
+        "mr",
+        "sst2",
+        "subj",
+        "sst5",
+        "chnsenti",
+        "waimai",
+    }
+
+
+def test_published_schema_is_in_step() -> None:
+    path = ROOT / "workflow/schemas/config.schema.json"
+    assert json.loads(path.read_text("utf-8")) == config_schema(), (
+        f"run: python -m spikebert.schema > {path.relative_to(ROOT)}"
+    )
+
+
+def test_paper_configuration_takes_every_default() -> None:
+    made = make_plan(yaml.safe_load((ROOT / "config/paper.yaml").read_text("utf-8")))
+    run = made.of("spikebert")["mr.spikebert.base.s10"]
+    assert run.settings["model"]["hidden_size"] == ModelSettings().hidden_size
+    assert run.settings["stage2"]["weight_decay"] == Stage2Settings().weight_decay
+
+
+def test_rows_are_products_and_imply_teachers() -> None:
+    made = plan([{"models": ["spikebert", "tfidf"], "seeds": [1, 2]}])
+    assert ids(made) == [
+        "films.tfidf.base.s1",
+        "films.tfidf.base.s2",
+        "films.teacher.base.s1",
+        "films.teacher.base.s2",
+        "films.spikebert.base.s1",
+        "films.spikebert.base.s2",
+    ]
+    assert made.of("spikebert")["films.spikebert.base.s2"].teacher == "films.teacher.base.s2"
+
+
+def test_run_in_two_equal_rows_is_one_run() -> None:
+    row = {"models": ["direct"]}
+    assert ids(plan([row, row])) == ["films.direct.base.s1"]
+
+
+def test_steps_are_told_of_their_own_settings_alone() -> None:
+    run = plan([{"models": ["spikebert"]}]).of("spikebert")["films.spikebert.base.s1"]
+    stage2 = json.loads(run.step("stage2"))
+    assert stage2.keys() == {"model", "stage2", "algorithm"}
+    assert stage2["model"]["beta"] == 0.9
+    assert stage2["algorithm"] == ALGORITHM["stage2"]
+    assert json.loads(run.name) == {
+        "id": "films.spikebert.base.s1",
+        "dataset": "films",
+        "source": "sentences on films, written for this test",
+        "model": "spikebert",
+        "variant": "base",
+        "seed": 1,
+        "teacher": "films.teacher.base.s1",
+    }
+
+
+def test_stage1_is_shared_by_seeds_and_by_variants_of_stage2() -> None:
+    made = plan(
+        [
+            {"models": ["spikebert"], "seeds": [1, 2]},
+            {
+                "models": ["spikebert"],
+                "variant": "warm",
+                "overrides": {"steps.stage2.temperature": 2.0},
+            },
+            {"models": ["spikebert"], "variant": "beta-0.8", "overrides": {"model.beta": 0.8}},
+        ]
+    )
+    keys = {run.id: run.stage1 for run in made.of("spikebert").values()}
+    assert len(keys) == 4
+    assert keys["films.spikebert.base.s1"] == keys["films.spikebert.base.s2"]
+    assert keys["films.spikebert.base.s1"] == keys["films.spikebert.warm.s1"]
+    assert keys["films.spikebert.base.s1"] != keys["films.spikebert.beta-0.8.s1"]
+
+
+def test_variant_starts_from_its_base_row() -> None:
+    made = plan(
+        [
+            {"models": ["spikebert"], "variant": "beta-0.8", "overrides": {"model.beta": 0.8}},
+            {"models": ["spikebert"], "overrides": {"steps.stage2.epochs": 7}},
+        ]
+    )
+    variant = made.of("spikebert")["films.spikebert.beta-0.8.s1"]
+    assert variant.settings["stage2"]["epochs"] == 7
+    assert variant.teacher == "films.teacher.base.s1"
+
+
+def test_variant_of_fine_tuning_has_its_own_teacher() -> None:
+    made = plan(
+        [
+            {"models": ["spikebert"]},
+            {
+                "models": ["spikebert"],
+                "variant": "long",
+                "overrides": {"steps.finetune.epochs": 9},
+            },
+        ]
+    )
+    assert made.of("spikebert")["films.spikebert.long.s1"].teacher == "films.teacher.long.s1"
+    assert made.of("teacher")["films.teacher.long.s1"].settings["finetune"]["epochs"] == 9
+    assert made.of("teacher")["films.teacher.base.s1"].settings["finetune"]["epochs"] == 1
+
+
+@pytest.mark.parametrize("spelling", [3, 3.0, "3", "3e0"])
+def test_a_number_has_one_spelling(spelling: Any) -> None:
+    made = plan([{"models": ["direct"]}], steps={"direct": {"epochs": spelling}})
+    assert '"epochs":3.0' in made.runs[0].step("direct")
+
+
+def test_words_for_people_do_not_decide_content() -> None:
+    spec = TINY["datasets"]["films"]
+    changed = {**spec, "description": "other words", "analogue": True, "caps": {"train": 5}}
+    assert content(changed) == content(spec)
+    assert content({**spec, "labels": ["positive", "negative"]}) != content(spec)
+
+
+def test_local_files_are_found_in_every_kind_of_spec() -> None:
+    assert local_files(TINY["datasets"]["films"]) == ["tests/data/films_en.tsv"]
+    assert local_files({"source": "folder", "path": "bert"}) == ["bert"]
+    assert local_files({"source": "pretrain"}) == []
+    archive = {"files": [{"source": "file", "path": "a.zip!/b/*.txt", "format": "text"}]}
+    assert local_files(archive) == ["a.zip"]
+
+
+def test_notes_list_used_and_unavailable_sets_in_order() -> None:
+    notes = json.loads(plan([{"models": ["tfidf"]}]).notes())
+    assert list(notes) == ["films", "waimai"]
+    assert notes["waimai"] == {"source": "no offline source", "analogue": False}
+
+
+def test_captions_call_stand_ins_by_their_name() -> None:
+    datasets = copy.deepcopy(TINY["datasets"])
+    datasets["films"]["analogue"] = True
+    about = plan([{"models": ["tfidf"], "seeds": [2, 1]}], datasets=datasets).about()
+    assert about == [
+        "**films** (stand-in, not the published set: sentences on films, written for this test): "
+        "tfidf; seeds 1, 2.",
+        "**waimai**: no offline source.",
+    ]
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown name at the top": ({"learning_rat": 1}, "steps.stage2.learning_rate"),
+    "setting at the top": ({"beta": 0.8}, "did you mean model.beta?"),
+    "unknown setting": ({"model": {"bta": 0.8}}, "model.bta[\\s\\S]*did you mean beta?"),
+    "out of range": ({"model": {"beta": 1.5}}, "model.beta[\\s\\S]*exclusiveMaximum"),
+    "not a number": ({"model": {"beta": "high"}}, "model.beta[\\s\\S]*number[\\s\\S]*high"),
+    "NaN": ({"model": {"beta": float("nan")}}, "finite numbers"),
+    "NaN as text": ({"model": {"beta": "NaN"}}, "model.beta[\\s\\S]*number"),
+    "heads that do not divide": (
+        {"model": {"hidden_size": 10, "num_attention_heads": 3}},
+        "divisor",
+    ),
+    "run outside results": ({"run": "../elsewhere"}, "setting run "),
+    "set outside its folder": ({"datasets": {"../x": TINY["datasets"]["films"]}}, "datasets"),
+    "no runs": ({"runs": []}, "setting runs "),
+    "unknown language": ({"teachers": {"fr": {"source": "pretrain"}}}, "setting teachers "),
+    "unpinned teacher": (
+        {"teachers": {"en": {"source": "hub", "repository": "a/b", "revision": "main"}}},
+        "teachers.en.revision[\\s\\S]*pin",
+    ),
+    "set in two places": ({"unavailable": {"films": "lost"}}, "both"),
+}
+
+
+@pytest.mark.parametrize(("changes", "words"), REFUSED.values(), ids=REFUSED.keys())
+def test_wrong_configurations_are_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        plan(**changes)
+
+
+REFUSED_ROWS: dict[str, tuple[list[dict[str, Any]], str]] = {
+    "unknown set": ([{"models": ["tfidf"], "datasets": ["filmz"]}], "filmz[\\s\\S]*mean films?"),
+    "unknown model": ([{"models": ["spikbert"]}], "runs.0.models.0"),
+    "variant with a path": (
+        [{"models": ["direct"], "variant": "../x", "overrides": {"model.beta": 0.8}}],
+        "runs.0.variant",
+    ),
+    "unknown override": (
+        [{"models": ["direct"], "overrides": {"model.bta": 0.8}}],
+        "model.bta[\\s\\S]*did you mean model.beta?",
+    ),
+    "override out of range": (
+        [{"models": ["direct"], "overrides": {"model.beta": 1.5}}],
+        "setting beta in model, row 1 of runs",
+    ),
+    "override of the shared teacher": (
+        [{"models": ["direct"], "overrides": {"steps.pretrain.epochs": 2}}],
+        "steps.pretrain excepted",
+    ),
+    "override without effect": (
+        [{"models": ["direct"], "overrides": {"steps.stage1.epochs": 2}}],
+        "override of stage1",
+    ),
+    "variant without effect on a model": (
+        [{"models": ["direct", "tfidf"], "variant": "x", "overrides": {"model.beta": 0.8}}],
+        "none for tfidf",
+    ),
+    "one name for two settings": (
+        [{"models": ["direct"]}, {"models": ["direct"], "overrides": {"model.beta": 0.8}}],
+        "films.direct.base in row 1 of runs and row 2 of runs[\\s\\S]*model.beta",
+    ),
+    "no teacher of the language": (
+        [{"models": ["direct"], "datasets": ["meals"]}],
+        "teachers.zh[\\s\\S]*row 1 of runs",
+    ),
+}
+
+
+@pytest.mark.parametrize(("rows", "words"), REFUSED_ROWS.values(), ids=REFUSED_ROWS.keys())
+def test_wrong_rows_are_refused(rows: list[dict[str, Any]], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        plan(rows)
+
+
+def test_text_is_needed_for_stage1() -> None:
+    teachers = {"en": {"source": "folder", "path": "bert"}}
+    with pytest.raises(UserError, match=r"unlabelled\.en"):
+        plan([{"models": ["spikebert"]}], teachers=teachers, unlabelled={})

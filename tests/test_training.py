@@ -1,0 +1,256 @@
+"""The training steps on a few rows: selection, resume, refusals, records."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from spikebert.batches import load_tokenizer
+from spikebert.errors import UserError
+from spikebert.inference import predict
+from spikebert.records import read_predictions, read_record, write_json
+from spikebert.settings import (
+    DirectSettings,
+    FineTuneSettings,
+    ModelSettings,
+    PretrainSettings,
+    Stage1Settings,
+    Stage2Settings,
+)
+from spikebert.steps import Outputs, Run, direct, finetune, pretrain, stage1, stage2
+from spikebert.training import checkpoint_folder, use_bf16
+
+GOOD = ["a", "warm", "and", "funny", "film", ",", "full", "of", "wit", "and", "grace"]
+BAD = ["a", "dull", "and", "clumsy", "film", ",", "empty", "of", "wit", "or", "sense"]
+MODEL = ModelSettings(hidden_size=26, num_hidden_layers=2, num_attention_heads=2, timesteps=2)
+QUICK = {"batch_size": 8, "max_length": 16, "compile": False, "precision": "fp32"}
+
+
+def sentences(count, seed):
+    generator = torch.Generator().manual_seed(seed)
+    for i in range(count):
+        words = (BAD, GOOD)[i % 2]
+        order = torch.randperm(len(words), generator=generator)[:7].tolist()
+        yield {
+            "id": f"{seed:08x}{i:08x}",
+            "text": " ".join(words[k] for k in order),
+            "label": i % 2,
+        }
+
+
+def write_rows(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A corpus, its text, a pre-trained BERT and a fine-tuned teacher, all tiny."""
+    root = tmp_path_factory.mktemp("work")
+    for seed, (split, count) in enumerate({"train": 48, "dev": 16, "test": 20}.items(), 1):
+        write_rows(root / "corpus" / f"{split}.jsonl", sentences(count, seed))
+    write_json(root / "corpus" / "stats.json", {"labels": ["negative", "positive"]})
+    text = [{"id": r["id"], "text": r["text"]} for r in sentences(48, 9)]
+    write_rows(root / "text.jsonl", text)
+    rows = list(sentences(48, 1))
+    write_rows(root / "augmented.jsonl", rows + [r | {"label": None} for r in sentences(16, 7)])
+    pretrain(
+        PretrainSettings(
+            hidden_size=16, num_hidden_layers=3, num_attention_heads=2, vocab_size=120, epochs=1,
+            **QUICK,
+        ),
+        root / "text.jsonl", root / "checkpoints" / "pretrain", root / "base",
+    )  # fmt: skip
+    finetune(
+        FineTuneSettings(epochs=6, learning_rate=3e-3, evaluations=3, **QUICK),
+        root / "corpus", root / "base", run("teacher"), outputs(root, "teacher"),
+    )  # fmt: skip
+    return root
+
+
+def run(model):
+    return Run(f"toy.{model}.base.s1", "toy", "toy sentences", model, "base", 1)
+
+
+def outputs(root, name):
+    return Outputs(
+        root / "checkpoints" / name, root / name, root / f"{name}.json", root / f"{name}.csv"
+    )
+
+
+def direct_settings(**settings):
+    return DirectSettings(
+        **{"epochs": 4, "learning_rate": 3e-3, "evaluations": 4} | QUICK | settings
+    )
+
+
+def test_record_and_predictions_agree(work):
+    record = read_record(work / "teacher.json")
+    rows = read_predictions(work / "teacher.csv")
+    right = sum(row["label"] == row["prediction"] for row in rows) / len(rows)
+    assert record.accuracy_test == pytest.approx(right)
+    assert (record.n_train, record.n_dev, record.n_test, len(rows)) == (48, 16, 20, 20)
+    assert record.steps == 36
+    best = max(entry.get("accuracy_dev", 0) for entry in record.history)
+    assert record.accuracy_dev == pytest.approx(best)
+    assert not list((work / "checkpoints" / "teacher").glob("*/"))
+
+
+def test_tokens_are_counted_without_padding(work):
+    out = outputs(work, "counted")
+    record = direct(
+        MODEL, direct_settings(epochs=1), work / "corpus", work / "base", run("direct"), out
+    )
+    tokenizer = load_tokenizer(work / "base")
+    texts = [row["text"] for row in sentences(48, 1)]
+    expected = sum(min(len(ids), 16) for ids in tokenizer(texts)["input_ids"])
+    assert record.tokens == expected
+
+
+def test_two_stages(work):
+    first = work / "stage1"
+    stage1(
+        MODEL, Stage1Settings(epochs=1, embedding_init="teacher", **QUICK),
+        work / "text.jsonl", work / "base", work / "checkpoints" / "stage1", first,
+    )  # fmt: skip
+    record = stage2(
+        MODEL, Stage2Settings(epochs=2, learning_rate=3e-3, **QUICK), work / "corpus",
+        work / "augmented.jsonl", work / "teacher", first, run("spikebert"),
+        outputs(work, "spikebert"),
+    )  # fmt: skip
+    assert record.n_train == 64
+    assert record.upstream["stage1"]["steps"] == 6
+    saved = load_file(work / "spikebert" / "model.safetensors")
+    assert not [name for name in saved if "alignment" in name or "teacher" in name]
+    (result,) = predict(work / "spikebert", ["a warm and funny film"])
+    assert result["label"] in ("negative", "positive")
+    assert sum(result["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert 0 < result["spike_rate"] < 1
+    assert predict(work / "teacher", ["a dull film"])[0]["spike_rate"] is None
+
+
+def test_stage1_of_another_model_is_refused(work):
+    first = work / "stage1_other"
+    stage1(
+        MODEL, Stage1Settings(epochs=0.1, **QUICK), work / "text.jsonl", work / "base",
+        work / "checkpoints" / "other", first,
+    )  # fmt: skip
+    other = ModelSettings(**{**vars(MODEL), "beta": 0.5})
+    with pytest.raises(UserError, match=r"(?s)expected: {'beta': 0.5}.*got:\s+{'beta': 0.9}"):
+        stage2(
+            other, Stage2Settings(epochs=1, **QUICK), work / "corpus", work / "augmented.jsonl",
+            work / "teacher", first, run("spikebert"), outputs(work, "refused"),
+        )  # fmt: skip
+    assert not (work / "refused").exists()
+    assert not (work / "refused.json").exists()
+
+
+def test_teacher_of_another_set_is_refused(work, tmp_path):
+    for split in ("train", "dev", "test"):
+        write_rows(tmp_path / "corpus" / f"{split}.jsonl", sentences(8, 3))
+    write_json(tmp_path / "corpus" / "stats.json", {"labels": ["bad", "middling", "good"]})
+    with pytest.raises(UserError, match="expected: 3 classes"):
+        stage2(
+            MODEL, Stage2Settings(epochs=1, **QUICK), tmp_path / "corpus",
+            work / "augmented.jsonl", work / "teacher", None, run("stage2_only"),
+            outputs(tmp_path, "refused"),
+        )  # fmt: skip
+
+
+def test_non_finite_loss_names_the_update(work, tmp_path):
+    with pytest.raises(UserError, match=r"loss at update \d+"):
+        direct(
+            MODEL, direct_settings(learning_rate=1e38, clip_norm=1e30, warmup_ratio=0),
+            work / "corpus", work / "base", run("direct"), outputs(tmp_path, "broken"),
+        )  # fmt: skip
+    assert not (tmp_path / "broken").exists()
+    assert not (tmp_path / "broken.json").exists()
+
+
+def test_checkpoints_have_one_writer_and_one_identity(tmp_path):
+    with checkpoint_folder(tmp_path / "run", {"beta": 0.9}) as folder:
+        (folder / "checkpoint-1").mkdir()
+        with (
+            pytest.raises(UserError, match="another one holds the lock"),
+            checkpoint_folder(tmp_path / "run", {"beta": 0.9}),
+        ):
+            pass
+        raise_later = folder
+    assert not raise_later.exists()
+    with (
+        pytest.raises(ZeroDivisionError),
+        checkpoint_folder(tmp_path / "run", {"beta": 0.9}) as old,
+    ):
+        raise ZeroDivisionError
+    assert old.exists()
+    with checkpoint_folder(tmp_path / "run", {"beta": 0.8}) as new:
+        assert new != old
+        assert not old.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_killed_training_goes_on_to_the_same_metrics(work, tmp_path, number):
+    """Stopped in the middle, by a request or by force, and run again: the record is the same."""
+    settings = direct_settings(epochs=40, evaluations=20)
+    whole = direct(
+        MODEL, settings, work / "corpus", work / "base", run("direct"), outputs(tmp_path, "whole")
+    )
+    arguments = {
+        "--settings": json.dumps({"model": vars(MODEL), "direct": vars(settings)}),
+        "--corpus": work / "corpus",
+        "--tokenizer": work / "base",
+        "--run": json.dumps({k: v for k, v in vars(run("direct")).items() if k != "teacher"}),
+        "--checkpoints": tmp_path / "checkpoints" / "killed",
+        "--out": tmp_path / "killed",
+        "--record": tmp_path / "killed.json",
+        "--predictions": tmp_path / "killed.csv",
+        "--threads": torch.get_num_threads(),
+    }
+    command = [sys.executable, "-m", "spikebert", "direct"]
+    command += [str(part) for pair in arguments.items() for part in pair]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: list((tmp_path / "checkpoints" / "killed").glob("*/checkpoint-*")), process)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == (75 if number == signal.SIGTERM else -signal.SIGKILL)
+    if number == signal.SIGTERM:
+        assert "run again to go on from there" in errors
+    assert not (tmp_path / "killed.json").exists()
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    again = read_record(tmp_path / "killed.json")
+    for name in ("accuracy_dev", "accuracy_test", "steps", "tokens"):
+        assert getattr(again, name) == getattr(whole, name), name
+    assert read_predictions(tmp_path / "killed.csv") == read_predictions(tmp_path / "whole.csv")
+
+
+def wait_for(condition, process, seconds=120):
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < limit, "no checkpoint in time"
+        time.sleep(0.05)
+
+
+def test_precision_is_a_choice():
+    assert use_bf16("bf16")
+    assert not use_bf16("fp32")
+    assert isinstance(use_bf16("auto"), bool)
+
+
+def test_predict_refuses_an_empty_text(work):
+    with pytest.raises(UserError, match="at least one word"):
+        predict(work / "teacher", ["  "])
+
+
+def test_predict_refuses_a_folder_without_a_model(tmp_path):
+    with pytest.raises(UserError, match=r"config\.json"):
+        predict(tmp_path, ["a film"])

@@ -1,0 +1,273 @@
+"""The workflow as a user runs it: in a copy of the repository, through Snakemake's command line.
+
+One tiny run is made once, on sentences and models of a few kilobytes; the tests look at it, or ask
+with dry runs what a change would make again.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from spikebert.plan import make_plan
+from spikebert.records import read_records
+
+ROOT = Path(__file__).parents[1]
+PARTS = ("Snakefile", "workflow", "config", "profiles", "envs", "spikebert", "tests/data")
+TINY = "tests/data/tiny.yaml"
+DONE = "Nothing to be done"
+REPORT = {"accuracy_table", "accuracy_and_curves"}
+STAGE2 = {"stage2", *REPORT}
+
+
+def copy_repository(folder: Path) -> Path:
+    for part in PARTS:
+        source, target = ROOT / part, folder / part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, target)
+    return folder
+
+
+def snakemake(folder: Path, *arguments: str, status: int = 0) -> str:
+    """What Snakemake prints. The test fails unless it ends with `status`."""
+    run = subprocess.run(
+        [sys.executable, "-m", "snakemake", *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        check=False,
+        # Nothing of this process's environment but what every process needs.
+        env={k: v for k, v in os.environ.items() if not k.startswith(("SNAKEMAKE", "PYTHONPATH"))},
+    )
+    assert run.returncode == status, run.stdout[-6000:]
+    return run.stdout
+
+
+def jobs(folder: Path, *arguments: str) -> dict[str, int]:
+    """The rules that a dry run would run, with the number of jobs; target rules left out."""
+    printed = snakemake(folder, "-n", *arguments)
+    if DONE in printed:
+        return {}
+    counts = printed.split("Job stats:")[1].split("total")[0]
+    found = {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", counts, re.MULTILINE)}
+    return {rule: n for rule, n in found.items() if rule not in ("all", "figures", "tables")}
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository before anything ran."""
+    return copy_repository(tmp_path_factory.mktemp("clone"))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository after the tiny run. Only dry runs here: the tests share it."""
+    folder = copy_repository(tmp_path_factory.mktemp("done"))
+    snakemake(folder, "all", "--cores", "2", "--configfile", TINY)
+    return folder
+
+
+def edited(folder: Path, path: str, value: Any) -> str:
+    """The tiny configuration with one value changed; `path` is dotted, lists by index."""
+    config = yaml.safe_load((ROOT / TINY).read_text("utf-8"))
+    *parents, last = path.split(".")
+    place = config
+    for name in parents:
+        place = place[int(name)] if isinstance(place, list) else place.setdefault(name, {})
+    place[int(last) if isinstance(place, list) else last] = value
+    (folder / "edited.yaml").write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
+    return "edited.yaml"
+
+
+# Before anything ran
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "small.yaml", "paper.yaml"])
+def test_dry_run_of_a_fresh_clone_is_complete_and_quick(clone: Path, name: str) -> None:
+    path = f"config/{name}"
+    start = time.process_time(), time.perf_counter()
+    counts = jobs(clone, "all", "--configfile", path)
+    assert time.perf_counter() - start[1] < 30  # 2.5 s alone; other processes may be at work
+    runs = make_plan(yaml.safe_load((ROOT / path).read_text("utf-8"))).runs
+    trained = {rule: counts[rule] for rule in ("tfidf", "finetune", "direct", "stage2")}
+    assert sum(trained.values()) == len(runs)
+    assert counts.keys() >= {"split", "corpus", "unlabelled", "stage1", "leaks", *REPORT}
+
+
+def test_default_configuration_and_target(clone: Path) -> None:
+    assert jobs(clone) == jobs(clone, "all", "--configfile", "config/config.yaml")
+
+
+def test_another_configuration_takes_the_place_of_the_default(clone: Path) -> None:
+    assert "results/embedded" not in snakemake(clone, "-n", "all", "--configfile", TINY)
+
+
+def test_parsing_loads_nothing_heavy(clone: Path) -> None:
+    code = (
+        "import sys; from snakemake.cli import main\n"
+        "try: main(['-n', 'all', '--quiet'])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print('loaded:', {'torch', 'transformers', 'datasets', 'matplotlib'} & {*sys.modules})"
+    )
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, cwd=clone, capture_output=True, text=True, check=True)
+    assert "loaded: set()" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("learning_rat=1", "unknown setting learning_rat"),
+        ("model={beta: 1.5}", "setting model.beta"),
+        ("model={bta: 0.5}", "did you mean beta?"),
+        ("run=../elsewhere", "setting run"),
+    ],
+)
+def test_wrong_settings_are_named_on_one_screen(clone: Path, change: str, words: str) -> None:
+    printed = snakemake(clone, "-n", "all", "--config", change, status=1)
+    assert words in printed
+    assert "Traceback" not in printed
+    assert len(printed.splitlines()) < 15
+
+
+def test_numbers_inside_config_arguments_are_numbers(clone: Path) -> None:
+    printed = snakemake(clone, "-n", "-p", "all", "--config", "model={beta: 0.5}")
+    assert '"beta":0.5' in printed
+
+
+def test_lint_finds_nothing(clone: Path) -> None:
+    assert "good condition" in snakemake(clone, "--lint")
+
+
+def test_format_is_snakefmts(clone: Path) -> None:
+    command = [sys.executable, "-m", "snakefmt", "--check", "--line-length", "100"]
+    run = subprocess.run(
+        [*command, "Snakefile", "workflow"], cwd=clone, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def test_error_of_a_job_is_shown(tmp_path: Path) -> None:
+    folder = copy_repository(tmp_path)
+    (folder / "tests/data/films_en.tsv").write_text("text\tlabel\tsplit\na\tgood\ttrain\n")
+    target = "work/tiny/splits/films"
+    printed = snakemake(folder, target, "--cores", "1", "--configfile", TINY, status=1)
+    assert "error: " in printed
+    assert "'good'" in printed or "good" in printed.split("error: ")[1]
+
+
+def test_jobs_with_a_gpu_wait_for_one_another(clone: Path) -> None:
+    printed = snakemake(clone, "-n", "models", "--configfile", TINY, "--config", "gpu=1")
+    assert printed.count("gpu=1") >= 7
+    profile = yaml.safe_load((ROOT / "profiles/default/config.yaml").read_text("utf-8"))
+    assert "gpu=1" in profile["resources"]
+
+
+# After the tiny run
+
+
+def test_every_run_has_a_record_predictions_and_a_model(done: Path) -> None:
+    runs = make_plan(yaml.safe_load((ROOT / TINY).read_text("utf-8"))).runs
+    records = read_records((done / "results/tiny/records").glob("*.json"))
+    assert {record.id for record in records} == {run.id for run in runs}
+    for run in runs:
+        assert (done / f"results/tiny/predictions/{run.id}.csv").is_file()
+        weights = done / f"work/tiny/models/{run.id}/model.safetensors"
+        assert weights.is_file() == (run.model != "tfidf")
+
+
+def test_no_test_row_is_trained_on(done: Path) -> None:
+    assert json.loads((done / "results/tiny/leaks.json").read_text("utf-8"))["leaks"] == []
+
+
+def test_second_run_has_nothing_to_do(done: Path) -> None:
+    assert DONE in snakemake(done, "all", "--cores", "1", "--configfile", TINY)
+
+
+RERUNS: dict[str, tuple[str, Any, set[str]]] = {
+    "beta of one variant": ("runs.1.overrides", {"model.beta": 0.7}, {"direct", *REPORT}),
+    "beta of all": ("model.beta", 0.5, {"direct", "stage1", *STAGE2}),
+    "a setting of stage 2": ("steps.stage2.temperature", 2.0, STAGE2),
+    "a setting of stage 1": ("steps.stage1.epochs", 2, {"stage1", *STAGE2}),
+    "a setting of fine-tuning": ("steps.finetune.epochs", 2, {"finetune", *STAGE2}),
+    "a setting of augmentation": ("augment.n_iter", 2, {"augment", "leaks", *STAGE2}),
+    "a setting of TF-IDF": ("steps.tfidf.max_ngram", 1, {"tfidf", *REPORT}),
+    "a cap": ("datasets.meals.caps", {"train": 10}, {"corpus", "tfidf", "leaks", *REPORT}),
+    "words for people": ("datasets.films.description", "other words", REPORT),
+    "a set that is not there": ("unavailable.subj", "no source", REPORT),
+    "another spelling of a number": ("steps.direct.epochs", 1.0, set()),
+    "threads": ("threads", 2, set()),
+    "a mirror": ("mirror", "elsewhere", set()),
+    "a GPU": ("gpu", 1, set()),
+}
+
+
+@pytest.mark.parametrize(("path", "value", "rules"), RERUNS.values(), ids=RERUNS.keys())
+def test_edits_rerun_what_depends_on_them(
+    done: Path, path: str, value: Any, rules: set[str]
+) -> None:
+    assert jobs(done, "all", "--configfile", edited(done, path, value)).keys() == rules
+
+
+def test_one_more_variant_runs_alone(done: Path) -> None:
+    rows = yaml.safe_load((ROOT / TINY).read_text("utf-8"))["runs"]
+    row = {
+        "datasets": ["films"],
+        "models": ["spikebert"],
+        "seeds": [1],
+        "variant": "beta-0.8",
+        "overrides": {"model.beta": 0.8},
+    }
+    counts = jobs(done, "all", "--configfile", edited(done, "runs", [*rows, row]))
+    assert counts == {"stage1": 1, "stage2": 1} | dict.fromkeys(REPORT, 1)
+
+
+def test_report_builds(done: Path) -> None:
+    snakemake(done, "all", "--configfile", TINY, "--report", "report.zip")
+    with zipfile.ZipFile(done / "report.zip") as archive:
+        names = {Path(name).name for name in archive.namelist()}
+        page = archive.read("report/report.html").decode()
+    assert names >= {"accuracy.csv", "accuracy.svg", "curves.svg", "leaks.json"}
+    assert "sentences on films, written for this test" in page
+    assert "no offline source" in page
+
+
+# From published results alone
+
+
+@pytest.fixture
+def published(done: Path, tmp_path: Path) -> Path:
+    """A fresh clone in which the results of the tiny run were committed."""
+    folder = copy_repository(tmp_path)
+    shutil.copytree(done / "results", folder / "results", copy_function=shutil.copyfile)
+    return folder
+
+
+def test_figures_and_tables_come_from_published_records_alone(published: Path, done: Path) -> None:
+    for kind in ("figures", "tables"):
+        shutil.rmtree(published / "results/tiny" / kind)
+    targets = ("figures", "tables")
+    assert jobs(published, *targets, "--configfile", TINY).keys() == REPORT
+    snakemake(published, *targets, "--cores", "1", "--configfile", TINY)
+    for name in ("figures/accuracy.svg", "tables/accuracy.csv"):
+        made, before = (folder / "results/tiny" / name for folder in (published, done))
+        assert made.read_bytes() == before.read_bytes()
+
+
+def test_published_results_do_not_keep_all_from_training(published: Path, clone: Path) -> None:
+    everything = jobs(clone, "all", "--configfile", TINY)
+    assert jobs(published, "all", "--configfile", TINY) == everything
