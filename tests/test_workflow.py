@@ -99,9 +99,9 @@ def edited(folder: Path, path: str, value: Any) -> str:
 @pytest.mark.parametrize("name", ["config.yaml", "small.yaml", "paper.yaml"])
 def test_dry_run_of_a_fresh_clone_is_complete_and_quick(clone: Path, name: str) -> None:
     path = f"config/{name}"
-    start = time.process_time(), time.perf_counter()
+    start = time.perf_counter()
     counts = jobs(clone, "all", "--configfile", path)
-    assert time.perf_counter() - start[1] < 30  # 2.5 s alone; other processes may be at work
+    assert time.perf_counter() - start < 20  # 2.5 s where nothing else runs
     runs = make_plan(yaml.safe_load((ROOT / path).read_text("utf-8"))).runs
     trained = {rule: counts[rule] for rule in ("tfidf", "finetune", "direct", "stage2")}
     assert sum(trained.values()) == len(runs)
@@ -166,8 +166,7 @@ def test_error_of_a_job_is_shown(tmp_path: Path) -> None:
     (folder / "tests/data/films_en.tsv").write_text("text\tlabel\tsplit\na\tgood\ttrain\n")
     target = "work/tiny/splits/films"
     printed = snakemake(folder, target, "--cores", "1", "--configfile", TINY, status=1)
-    assert "error: " in printed
-    assert "'good'" in printed or "good" in printed.split("error: ")[1]
+    assert "good" in printed.split("error: ")[1]
 
 
 def test_jobs_with_a_gpu_wait_for_one_another(clone: Path) -> None:
@@ -180,6 +179,7 @@ def test_jobs_with_a_gpu_wait_for_one_another(clone: Path) -> None:
 # After the tiny run
 
 
+@pytest.mark.slow
 def test_every_run_has_a_record_predictions_and_a_model(done: Path) -> None:
     runs = make_plan(yaml.safe_load((ROOT / TINY).read_text("utf-8"))).runs
     records = read_records((done / "results/tiny/records").glob("*.json"))
@@ -190,17 +190,18 @@ def test_every_run_has_a_record_predictions_and_a_model(done: Path) -> None:
         assert weights.is_file() == (run.model != "tfidf")
 
 
+@pytest.mark.slow
 def test_no_test_row_is_trained_on(done: Path) -> None:
     assert json.loads((done / "results/tiny/leaks.json").read_text("utf-8"))["leaks"] == []
 
 
+@pytest.mark.slow
 def test_second_run_has_nothing_to_do(done: Path) -> None:
     assert DONE in snakemake(done, "all", "--cores", "1", "--configfile", TINY)
 
 
 RERUNS: dict[str, tuple[str, Any, set[str]]] = {
-    "beta of one variant": ("runs.1.overrides", {"model.beta": 0.7}, {"direct", *REPORT}),
-    "beta of all": ("model.beta", 0.5, {"direct", "stage1", *STAGE2}),
+    "a setting of the model": ("model.beta", 0.5, {"direct", "stage1", *STAGE2}),
     "a setting of stage 2": ("steps.stage2.temperature", 2.0, STAGE2),
     "a setting of stage 1": ("steps.stage1.epochs", 2, {"stage1", *STAGE2}),
     "a setting of fine-tuning": ("steps.finetune.epochs", 2, {"finetune", *STAGE2}),
@@ -209,13 +210,10 @@ RERUNS: dict[str, tuple[str, Any, set[str]]] = {
     "a cap": ("datasets.meals.caps", {"train": 10}, {"corpus", "tfidf", "leaks", *REPORT}),
     "words for people": ("datasets.films.description", "other words", REPORT),
     "a set that is not there": ("unavailable.subj", "no source", REPORT),
-    "another spelling of a number": ("steps.direct.epochs", 1.0, set()),
-    "threads": ("threads", 2, set()),
-    "a mirror": ("mirror", "elsewhere", set()),
-    "a GPU": ("gpu", 1, set()),
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "value", "rules"), RERUNS.values(), ids=RERUNS.keys())
 def test_edits_rerun_what_depends_on_them(
     done: Path, path: str, value: Any, rules: set[str]
@@ -223,6 +221,20 @@ def test_edits_rerun_what_depends_on_them(
     assert jobs(done, "all", "--configfile", edited(done, path, value)).keys() == rules
 
 
+@pytest.mark.slow
+def test_what_changes_no_weight_reruns_nothing(done: Path) -> None:
+    config = edited(done, "steps.direct.epochs", 1.0)  # 1 in the file
+    more = ("threads=2", "gpu=1", "mirror=elsewhere")
+    assert jobs(done, "all", "--configfile", config, "--config", *more) == {}
+
+
+@pytest.mark.slow
+def test_a_changed_variant_runs_alone(done: Path) -> None:
+    config = edited(done, "runs.1.overrides", {"steps.tfidf.max_ngram": 3})
+    assert jobs(done, "all", "--configfile", config) == {"tfidf": 1} | dict.fromkeys(REPORT, 1)
+
+
+@pytest.mark.slow
 def test_one_more_variant_runs_alone(done: Path) -> None:
     rows = yaml.safe_load((ROOT / TINY).read_text("utf-8"))["runs"]
     row = {
@@ -236,6 +248,7 @@ def test_one_more_variant_runs_alone(done: Path) -> None:
     assert counts == {"stage1": 1, "stage2": 1} | dict.fromkeys(REPORT, 1)
 
 
+@pytest.mark.slow
 def test_report_builds(done: Path) -> None:
     snakemake(done, "all", "--configfile", TINY, "--report", "report.zip")
     with zipfile.ZipFile(done / "report.zip") as archive:
@@ -257,6 +270,7 @@ def published(done: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_figures_and_tables_come_from_published_records_alone(published: Path, done: Path) -> None:
     for kind in ("figures", "tables"):
         shutil.rmtree(published / "results/tiny" / kind)
@@ -268,6 +282,7 @@ def test_figures_and_tables_come_from_published_records_alone(published: Path, d
         assert made.read_bytes() == before.read_bytes()
 
 
+@pytest.mark.slow
 def test_published_results_do_not_keep_all_from_training(published: Path, clone: Path) -> None:
     everything = jobs(clone, "all", "--configfile", TINY)
     assert jobs(published, "all", "--configfile", TINY) == everything
