@@ -185,7 +185,11 @@ def fetch_teacher(spec: JsonText, cache: Folder, out: Folder) -> None:
 
 @app.command()
 def pretrain(
-    settings: JsonText, text: Path, checkpoints: Checkpoints, out: Folder, threads: Threads = 1
+    settings: JsonText,
+    text: Annotated[Path, typer.Option(help="Unlabelled rows.", dir_okay=False)],
+    checkpoints: Checkpoints,
+    out: Folder,
+    threads: Threads = 1,
 ) -> None:
     """Make a small BERT by masked language modelling, where no checkpoint can be had."""
     use_threads(threads)

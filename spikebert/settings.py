@@ -276,7 +276,7 @@ def check(values: Any, schema: dict[str, Any], where: str) -> None:
             got=", ".join(unknown),
             fix=f"did you mean {near[0]}?" if near else "remove it",
         )
-    keys = ("type", "enum", "minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
+    keys = ("type", "enum", "minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "pattern")
     rule = {k: error.schema[k] for k in keys if k in error.schema}
     raise UserError(
         f"setting {path or where} in {where}",

@@ -323,21 +323,11 @@ def pretrain(settings: PretrainSettings, text: Path, checkpoints: Path, out: Pat
     described = {"pretrain": dataclasses.asdict(settings)}
     with checkpoint_folder(checkpoints, {**described, "text": file_digest(text)}) as folder:
         examples = encode(rows, tokenizer, settings.max_length)
-        fitted = fit(_Mlm(model), examples, None, collate, settings, settings.seed, folder)
+        fitted = fit(model, examples, None, collate, settings, settings.seed, folder)
         with whole(out) as part:
             model.bert.save_pretrained(part)
             tokenizer.save_pretrained(part)
             write_json(part / "training.json", described | dataclasses.asdict(fitted))
-
-
-class _Mlm(nn.Module):
-    def __init__(self, model: BertForMaskedLM):
-        super().__init__()
-        self.model = model
-
-    def forward(self, **batch: torch.Tensor) -> dict[str, torch.Tensor]:
-        out = self.model(**batch)
-        return {"loss": out.loss}
 
 
 def train_tokenizer(texts: Iterator[str], vocab_size: int) -> PreTrainedTokenizerBase:
