@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_callback import TrainerState
 
 from .errors import Interrupted, UserError
 from .neurons.fused import available as compiler_available
@@ -96,6 +96,22 @@ def checkpoint_folder(root: Path, identity: dict[str, Any]) -> Iterator[Path]:
         shutil.rmtree(folder)
     finally:
         lock.release()
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest complete checkpoint; what a kill left half-written is removed.
+
+    The library writes its state last, so a checkpoint whose state can be read is whole.
+    """
+    found = {int(path.name.rsplit("-", 1)[1]): path for path in folder.glob("checkpoint-*")}
+    for _, path in sorted(found.items(), reverse=True):
+        try:
+            TrainerState.load_from_json(str(path / "trainer_state.json"))
+        except (OSError, ValueError, TypeError):
+            shutil.rmtree(path)
+        else:
+            return str(path)
+    return None
 
 
 class _Signals(TrainerCallback):
@@ -237,7 +253,7 @@ def fit(
         callbacks=[signals],
     )
     with signals:
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
+        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     state = trainer.state
     if signals.received and state.global_step < state.max_steps:
         raise Interrupted(

@@ -25,7 +25,7 @@ from spikebert.settings import (
     Stage2Settings,
 )
 from spikebert.steps import Outputs, Run, direct, finetune, pretrain, stage1, stage2
-from spikebert.training import checkpoint_folder, use_bf16
+from spikebert.training import checkpoint_folder, last_checkpoint, use_bf16
 
 GOOD = ["a", "warm", "and", "funny", "film", ",", "full", "of", "wit", "and", "grace"]
 BAD = ["a", "dull", "and", "clumsy", "film", ",", "empty", "of", "wit", "or", "sense"]
@@ -254,3 +254,14 @@ def test_predict_refuses_an_empty_text(work):
 def test_predict_refuses_a_folder_without_a_model(tmp_path):
     with pytest.raises(UserError, match=r"config\.json"):
         predict(tmp_path, ["a film"])
+
+
+def test_half_written_checkpoints_are_passed_over(tmp_path):
+    for step, state in ((9, '{"global_step": 9}'), (10, '{"global_'), (11, None)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if state:
+            (folder / "trainer_state.json").write_text(state, encoding="utf-8")
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-9")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-9"]
+    assert last_checkpoint(tmp_path / "nothing") is None
