@@ -192,10 +192,11 @@ def pretrain(
     threads: Threads = 1,
 ) -> None:
     """Make a small BERT by masked language modelling, where no checkpoint can be had."""
+    (chosen,) = settings_of(settings, "pretrain")
     use_threads(threads)
     from .steps import pretrain as step
 
-    step(settings_of(settings, "pretrain")[0], text, checkpoints, out)
+    step(chosen, text, checkpoints, out)
 
 
 @app.command()
@@ -209,10 +210,10 @@ def tfidf(
     threads: Threads = 1,
 ) -> None:
     """Train TF-IDF and logistic regression."""
+    (chosen,) = settings_of(settings, "tfidf")
     use_threads(threads)
     from .baselines import tfidf as step
 
-    chosen = settings_of(settings, "tfidf")[0]
     step(chosen, corpus, language, run_of(run), record, predictions)
 
 
@@ -229,12 +230,13 @@ def finetune(
     threads: Threads = 1,
 ) -> None:
     """Fine-tune a BERT teacher on one set."""
+    (chosen,) = settings_of(settings, "finetune")
     use_threads(threads)
     from .steps import Outputs
     from .steps import finetune as step
 
     outputs = Outputs(checkpoints, out, record, predictions)
-    step(settings_of(settings, "finetune")[0], corpus, teacher, run_of(run), outputs)
+    step(chosen, corpus, teacher, run_of(run), outputs)
 
 
 @app.command()
@@ -247,10 +249,10 @@ def stage1(
     threads: Threads = 1,
 ) -> None:
     """Distil a pre-trained BERT into a student on unlabelled text."""
+    model, chosen = settings_of(settings, "model", "stage1")
     use_threads(threads)
     from .steps import stage1 as step
 
-    model, chosen = settings_of(settings, "model", "stage1")
     step(model, chosen, text, teacher, checkpoints, out)
 
 
@@ -269,11 +271,11 @@ def stage2(
     threads: Threads = 1,
 ) -> None:
     """Distil a fine-tuned teacher into a student on one augmented set."""
+    model, chosen = settings_of(settings, "model", "stage2")
     use_threads(threads)
     from .steps import Outputs
     from .steps import stage2 as step
 
-    model, chosen = settings_of(settings, "model", "stage2")
     outputs = Outputs(checkpoints, out, record, predictions)
     step(model, chosen, corpus, augmented, teacher, stage1, run_of(run), outputs)
 
@@ -291,11 +293,11 @@ def direct(
     threads: Threads = 1,
 ) -> None:
     """Train a student on the labels alone."""
+    model, chosen = settings_of(settings, "model", "direct")
     use_threads(threads)
     from .steps import Outputs
     from .steps import direct as step
 
-    model, chosen = settings_of(settings, "model", "direct")
     outputs = Outputs(checkpoints, out, record, predictions)
     step(model, chosen, corpus, tokenizer, run_of(run), outputs)
 
