@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from results import NOTES, RECORDS, make_record
+from sample_records import NOTES, RECORDS, make_record
 
 from spikebert.figures import accuracy_figure, curves_figure, write_figures
 from spikebert.records import write_record

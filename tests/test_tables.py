@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from results import NOTES, RECORDS, make_record
+from sample_records import NOTES, RECORDS, make_record
 
 from spikebert.errors import UserError
 from spikebert.paper import PAPER, paper_value
