@@ -9,6 +9,8 @@ rule stage1:
         "<logs>/stage1/{language}.{digest}.log",
     benchmark:
         "<benchmarks>/stage1/{language}.{digest}.tsv"
+    # It is long, and all students of the language wait for it.
+    priority: 10
     retries: 1
     conda:
         "../../envs/spikebert.yaml"

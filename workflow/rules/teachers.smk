@@ -35,6 +35,8 @@ rule pretrain:
         "<benchmarks>/pretrain/{language}.tsv"
     wildcard_constraints:
         language=one_of(PRETRAINED),
+    # Stage 1 and the teachers of the language wait for it.
+    priority: 20
     retries: 1
     conda:
         "../../envs/spikebert.yaml"
@@ -67,6 +69,8 @@ rule finetune:
         "<benchmarks>/finetune/{id}.tsv"
     wildcard_constraints:
         id=one_of(plan.of("teacher")),
+    # Two students wait for it; nothing waits for the baselines.
+    priority: 5
     retries: 1
     conda:
         "../../envs/spikebert.yaml"
