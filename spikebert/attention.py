@@ -14,6 +14,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from .neurons import fire
+
 
 def product_macs(tokens: int, head_dim: int) -> dict[str, int]:
     """Multiply-accumulates of one head at one step, by order of multiplication."""
@@ -45,13 +47,15 @@ class Projection(nn.Module):
         self.linear = nn.Linear(inputs, outputs)
         self.norm = nn.LayerNorm(outputs, eps=eps)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., inputs] -> currents [..., outputs]."""
-        return self.norm(self.linear(x))
+    def forward(self, x: Tensor, neuron: nn.Module | None = None, steps: int = 0) -> Tensor:
+        """[T, ..., inputs] -> currents [T, ..., outputs] or, with a neuron, their spikes; an x of
+        one step then stands for `steps` equal ones."""
+        y = self.linear(x)
+        return self.norm(y) if neuron is None else fire(neuron, y, self.norm, steps)
 
 
 class SpikingSelfAttention(nn.Module):
-    """Spikes in, a current out.
+    """Spikes in, a current out, or its spikes.
 
     `neuron(threshold)` builds a layer of neurons; `threshold` is theirs for Q, K and V,
     `attention_threshold` for the neuron after attention.
@@ -80,24 +84,25 @@ class SpikingSelfAttention(nn.Module):
         """[T, B, N, D] -> [T, B, H, N, D/H]."""
         return x.unflatten(-1, (self.heads, -1)).transpose(2, 3)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, timesteps: int = 0) -> Tensor:
-        """x [T or 1, B, N, D], mask [B, N] (1 for tokens, 0 for padding) -> [T, B, N, D].
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        timesteps: int = 0,
+        neuron: nn.Module | None = None,
+    ) -> Tensor:
+        """x [T or 1, B, N, D], mask [B, N] (1 for tokens, 0 for padding) -> [T, B, N, D], a current
+        or, with a neuron, its spikes.
 
         An x of one step stands for `timesteps` equal ones; its linears then run only once.
         Padding is left out exactly, since its rows of K and V are zero.
         """
-        steps = max(timesteps, x.shape[0])
-        q, k, v = (
-            neuron(project(x).expand(steps, -1, -1, -1))
-            for project, neuron in (
-                (self.query, self.query_neuron),
-                (self.key, self.key_neuron),
-                (self.value, self.value_neuron),
-            )
-        )
+        q = self.query(x, self.query_neuron, timesteps)
+        k = self.key(x, self.key_neuron, timesteps)
+        v = self.value(x, self.value_neuron, timesteps)
         if mask is not None:
             keep = mask[None, :, :, None].to(k.dtype)
             k, v = k * keep, v * keep
         context = product(self.split(q), self.split(k), self.split(v), self.order)
         context = context.transpose(2, 3).flatten(-2)
-        return self.output(self.attention_neuron(context * self.scale))
+        return self.output(self.attention_neuron(context * self.scale), neuron)

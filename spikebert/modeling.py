@@ -116,7 +116,7 @@ class SpikeBertEmbeddings(nn.Module):
 
 
 class SpikingMlp(nn.Module):
-    """LN(SN(LN(X W_1)) W_2): a current, as the attention's output is."""
+    """LN(SN(LN(X W_1)) W_2): a current, as the attention's output is, or its spikes."""
 
     def __init__(self, config: SpikeBertConfig):
         super().__init__()
@@ -125,9 +125,9 @@ class SpikingMlp(nn.Module):
         self.neuron = build_neuron(config, config.threshold)
         self.down = Projection(inner, config.hidden_size)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, neuron: nn.Module | None = None) -> Tensor:
         """[T, B, N, D] -> [T, B, N, D]."""
-        return self.down(self.neuron(self.up(x)))
+        return self.down(self.up(x, self.neuron), neuron)
 
 
 class SpikeBertBlock(nn.Module):
@@ -156,9 +156,12 @@ class SpikeBertBlock(nn.Module):
             x = x.expand(self.timesteps, -1, -1, -1)
             x = x + self.dropout(self.attention(self.attention_residual(x), mask))
             return x + self.dropout(self.mlp(self.mlp_residual(x)))
-        current = self.attention(x, mask, self.timesteps)
-        x = x + self.attention_residual(self.dropout(current))
-        return x + self.mlp_residual(self.dropout(self.mlp(x)))
+        if self.training and self.dropout.p:  # comes between the norm and the neuron
+            current = self.attention(x, mask, self.timesteps)
+            x = x + self.attention_residual(self.dropout(current))
+            return x + self.mlp_residual(self.dropout(self.mlp(x)))
+        x = x + self.attention(x, mask, self.timesteps, self.attention_residual)
+        return x + self.mlp(x, self.mlp_residual)
 
 
 class SpikeBertPreTrainedModel(PreTrainedModel):
@@ -202,6 +205,8 @@ class SpikeBertModel(SpikeBertPreTrainedModel):
     ) -> SpikeBertOutput:
         """ids and mask [B, N] -> a `SpikeBertOutput` without logits."""
         words, x = self.embeddings(input_ids)
+        if torch.is_autocast_enabled(x.device.type):  # spikes and their counts are exact in it
+            x = x.to(torch.get_autocast_dtype(x.device.type))
         states = []
         for block in self.blocks:
             x = block(x, attention_mask)

@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "spikebert"
 
 # From the bottom to the top; a new module has to find its place here.
 LAYERS = [
-    {"errors", "specs", "texts", "paper", "metrics", "losses", "neurons", "attention"},
-    {"settings", "records", "sources", "readers", "batches", "probes"},
+    {"errors", "specs", "texts", "paper", "metrics", "losses", "neurons"},
+    {"settings", "records", "sources", "readers", "batches", "probes", "attention"},
     {"schema", "configuration", "augment"},
     {"plan", "corpora", "modeling", "tables"},
     {"distillation", "training", "figures", "inference"},

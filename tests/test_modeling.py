@@ -11,6 +11,8 @@ from spikebert import SpikeBertConfig, SpikeBertForSequenceClassification, Spike
 from spikebert.errors import UserError
 from spikebert.modeling import masked_mean, sinusoids
 from spikebert.neurons import LIF
+from spikebert.neurons.fused import available
+from spikebert.training import set_fused
 
 SMALL = {
     "vocab_size": 37,
@@ -62,6 +64,27 @@ def test_padding_changes_no_logit(settings):
             alone = model(ids[i : i + 1, :n], mask[i : i + 1, :n]).logits
             torch.testing.assert_close(together[i : i + 1], alone, rtol=0, atol=1e-5)
             torch.testing.assert_close(model(ids[i : i + 1, :n]).logits, alone)
+
+
+@pytest.mark.skipif(not available(), reason="no compiler")
+@pytest.mark.parametrize("settings", VARIANTS)
+def test_fused_student_equals_the_plain_one(settings):
+    """Logits and every gradient, with padding; not bitwise: norms are summed in another order."""
+    ids, mask = batch()
+    found = []
+    for fused in (False, True):
+        model = student(**settings)
+        set_fused(model, fused)
+        out = model(ids, mask, labels=torch.tensor([0, 4, 2]))
+        out.loss.backward()
+        found.append((out.logits.detach(), {n: p.grad for n, p in model.named_parameters()}))
+    (plain, gradients), (fused_logits, fused_gradients) = found
+    torch.testing.assert_close(fused_logits, plain, rtol=1e-5, atol=1e-6)
+    for name, expected in gradients.items():
+        # A row that nearly all spikes left has next to no variance, and its norm multiplies what
+        # rounding did by up to eps^-1/2 = 316.
+        atol = 1e-3 * expected.abs().max().item()
+        torch.testing.assert_close(fused_gradients[name], expected, rtol=1e-4, atol=atol)
 
 
 @pytest.mark.parametrize("settings", VARIANTS[::5])

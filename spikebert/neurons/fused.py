@@ -1,31 +1,29 @@
-"""The LIF neuron of `lif.py` as one compiled, differentiable operation for training.
+"""The LIF neuron of `lif.py`, with the layer norm before it, as one operation for training.
 
-Only u = h - U_thr is kept for the backward pass, in the input's dtype; the backward pass is
-written out:
+On a CPU it is `kernel.cpp`. On a GPU torch.compile turns the two passes below into one loop each;
+there only u = h - U_thr is kept for the backward pass, in the input's dtype:
 
     dL/dh[t]   = dL/ds[t] g(u[t]) + dL/dv[t] dv/dh[t]
     dv/dh      = 1 (soft) or 1 - s (hard), less the reset's own path, U_thr g or h g, if attached
     dL/dv[t-1] = beta dL/dh[t],    dL/dx[t] = gain dL/dh[t]
-
-torch.compile turns each pass into one loop; it needs a C++ compiler on a CPU (see `available`).
 """
 
 from __future__ import annotations
 
 import functools
-import shutil
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from .kernel import DTYPES, compiler, library, norm_lif
 from .surrogate import SURROGATES, Surrogate
 
 
 def available() -> bool:
-    """Whether this machine can compile: a GPU's Triton, or a C++ compiler."""
-    return torch.cuda.is_available() or any(map(shutil.which, ("g++", "clang++")))
+    """Whether this machine can run it: a GPU's Triton, or a kernel that a C++ compiler built."""
+    return torch.cuda.is_available() or (compiler() is not None and library() is not None)
 
 
 @functools.cache
@@ -92,18 +90,29 @@ class _FusedLIF(torch.autograd.Function):
 
 
 def fused_lif(
-    x: Tensor,
-    beta: float,
-    threshold: float = 1.0,
-    reset: str = "soft",
-    decay_input: bool = False,
-    detach_reset: bool = True,
-    surrogate: str = "atan",
-    alpha: float = 2.0,
+    x: Tensor, norm: nn.LayerNorm | None = None, steps: int = 0, **settings: Any
 ) -> Tensor:
-    """Spikes [T, ...] of currents x [T, ...], in x's dtype; the membrane is at least float32."""
-    gain = 1 - beta if decay_input else 1.0
-    kind = SURROGATES[surrogate]
-    flat = x.reshape(x.shape[0], -1)
-    out = _FusedLIF.apply(flat, beta, gain, threshold, reset == "hard", detach_reset, kind, alpha)
+    """Spikes [T, ..., D] of currents x, or of norm(x), in x's dtype; the membrane is float32.
+
+    x is [T, ..., D], or [1, ..., D] for `steps` equal steps. `settings` are `lif_step`'s, all of
+    them.
+    """
+    if x.device.type == "cpu" and x.dtype in DTYPES:
+        if norm is None:
+            return norm_lif(x, steps=steps, **settings)
+        return norm_lif(x, norm.weight, norm.bias, steps, norm.eps, **settings)
+    if norm is not None:
+        x = norm(x)
+    x = x.expand(max(steps, x.shape[0]), *x.shape[1:])
+    beta = settings["beta"]
+    out = _FusedLIF.apply(
+        x.reshape(x.shape[0], -1),
+        beta,
+        1 - beta if settings["decay_input"] else 1.0,
+        settings["threshold"],
+        settings["reset"] == "hard",
+        settings["detach_reset"],
+        SURROGATES[settings["surrogate"]],
+        settings["alpha"],
+    )
     return out.view(x.shape)
