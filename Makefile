@@ -11,6 +11,8 @@ READY := $(VENV)/.ready
 PINS := envs/requirements.txt
 SNAKEFILES := Snakefile workflow
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Without bytecode each of the many jobs would compile torch and transformers again while importing.
+unexport PYTHONDONTWRITEBYTECODE
 
 # The target stands first: --configfile takes every word that follows it.
 snakemake = $(BIN)/snakemake $(1) --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG)) $(ARGS)

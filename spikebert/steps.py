@@ -125,19 +125,25 @@ def versions() -> dict[str, str]:
     return {"spikebert": __version__, "python": platform.python_version(), **known}
 
 
-def commit() -> str:
-    """The commit of the source, with `+` if files have changed since; "unknown" outside git."""
-    try:
-        out = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
+def commit(folder: Path = Path(__file__).parent) -> str:
+    """The commit of the source, with `+` if files have changed since; "unknown" outside git.
+
+    Files in `results/` do not count: a run writes its own records there.
+    """
+
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=False
         )
-    except (OSError, subprocess.CalledProcessError):
+
+    try:
+        head = git("rev-parse", "--verify", "HEAD")
+        changed = git("diff", "--quiet", "HEAD", "--", ":(top)", ":(top,exclude)results")
+    except OSError:
         return "unknown"
-    return out.stdout.strip()
+    if head.returncode:
+        return "unknown"
+    return head.stdout.strip() + ("+" if changed.returncode else "")
 
 
 def hardware() -> str:

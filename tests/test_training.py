@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from spikebert.settings import (
     Stage1Settings,
     Stage2Settings,
 )
-from spikebert.steps import Outputs, Run, direct, finetune, pretrain, stage1, stage2
+from spikebert.steps import Outputs, Run, commit, direct, finetune, pretrain, stage1, stage2
 from spikebert.training import checkpoint_folder, last_checkpoint, use_bf16
 
 GOOD = ["a", "warm", "and", "funny", "film", ",", "full", "of", "wit", "and", "grace"]
@@ -265,3 +266,22 @@ def test_half_written_checkpoints_are_passed_over(tmp_path):
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-9")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-9"]
     assert last_checkpoint(tmp_path / "nothing") is None
+
+
+def test_commit_names_changed_sources_but_not_the_records_of_the_run_itself(tmp_path):
+    def git(*arguments):
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    assert commit(tmp_path) == "unknown"
+    for name in ("package/code.py", "results/record.json"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("1\n")
+    git("init")
+    git("add", ".")
+    git("-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-m", "first")
+    clean = commit(tmp_path / "package")
+    assert re.fullmatch("[0-9a-f]{40}", clean)
+    (tmp_path / "results/record.json").write_text("2\n")
+    assert commit(tmp_path / "package") == clean
+    (tmp_path / "package/code.py").write_text("2\n")
+    assert commit(tmp_path / "package") == clean + "+"

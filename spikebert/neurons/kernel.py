@@ -18,7 +18,9 @@ from torch import Tensor
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 # The membrane's sums are not contracted, so that fp32 spikes are bitwise the plain neuron's.
-FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-std=c++17", "-shared", "-fPIC")
+FLAGS = ("-O3", "-ffp-contract=off", "-std=c++17", "-shared", "-fPIC")
+# Best first; compilers differ in what they know.
+OPTIONAL = (("-march=native", "-fopenmp"), ("-march=native",), ())
 SURROGATE_NUMBERS = {"atan": 0, "sigmoid": 1, "triangle": 2, "rectangle": 3}
 DTYPES = (torch.float32, torch.bfloat16)
 
@@ -60,16 +62,12 @@ def _folder() -> Path:
 
 
 def _build(command: str, target: Path) -> bool:
-    """Compile to `target`, whole or not at all; without OpenMP where the compiler has none."""
+    """Compile to `target`, whole or not at all, with the most that the compiler knows."""
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as folder:
         part = Path(folder) / target.name
-        for openmp in (["-fopenmp"], []):
-            run = subprocess.run(
-                [command, *FLAGS, *openmp, str(SOURCE), "-o", str(part)],
-                capture_output=True,
-                check=False,
-            )
-            if run.returncode == 0:
+        for optional in OPTIONAL:
+            words = [command, *FLAGS, *optional, str(SOURCE), "-o", str(part)]
+            if subprocess.run(words, capture_output=True, check=False).returncode == 0:
                 part.replace(target)
                 return True
     return False
@@ -81,7 +79,7 @@ def library() -> ctypes.CDLL | None:
     command = compiler()
     if command is None:
         return None
-    parts = (SOURCE.read_text(encoding="utf-8"), command, *FLAGS, _processor())
+    parts = (SOURCE.read_text(encoding="utf-8"), command, *FLAGS, *map(str, OPTIONAL), _processor())
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     target = _folder() / f"kernel-{digest}.so"
     if not target.exists() and not _build(command, target):

@@ -14,6 +14,8 @@ rule split:
         directory("<work>/splits/{dataset}"),
     log:
         "<logs>/split/{dataset}.log",
+    # Quick, and everything waits for it.
+    priority: 30
     conda:
         "../../envs/spikebert.yaml"
     params:
@@ -34,6 +36,8 @@ rule corpus:
         directory("<work>/corpora/{dataset}"),
     log:
         "<logs>/corpus/{dataset}.log",
+    # Quick, and everything waits for it.
+    priority: 30
     conda:
         "../../envs/spikebert.yaml"
     params:
@@ -54,6 +58,8 @@ rule unlabelled:
         stats="<work>/unlabelled/{language}/stats.json",
     log:
         "<logs>/unlabelled/{language}.log",
+    # Quick, and everything waits for it.
+    priority: 30
     conda:
         "../../envs/spikebert.yaml"
     params:
@@ -75,6 +81,8 @@ rule augment:
         "<work>/augmented/{dataset}/{digest}.s{seed}.jsonl",
     log:
         "<logs>/augment/{dataset}.{digest}.s{seed}.log",
+    # Quick, and everything waits for it.
+    priority: 30
     conda:
         "../../envs/spikebert.yaml"
     resources:
