@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 snakemake = $(BIN)/snakemake $(1) --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG)) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce figures test lint format lock clean
+.PHONY: help setup reproduce figures bench test lint format lock clean
 
 help: ## list the commands
 	@echo "usage: make COMMAND [PYTHON=python3.12] [CORES=4] [CONFIG=config/small.yaml] [ARGS=...]"
@@ -39,6 +39,9 @@ reproduce: setup ## train everything of the configuration and make its tables an
 
 figures: setup ## make the figures of the configuration
 	$(call snakemake,figures)
+
+bench: setup ## time training and inference beside the field's usual build, on an idle machine
+	$(call snakemake,bench --forcerun bench)
 
 test: lint ## everything that the CI runs (ARGS go to pytest)
 	$(BIN)/python -m pytest $(ARGS)

@@ -327,6 +327,38 @@ def figures(
 
 
 @app.command()
+def bench(
+    corpus: CorpusDir,
+    tokenizer: Annotated[Path, typer.Option(help="Folder of a tokenizer.", file_okay=False)],
+    model: JsonText = '{"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 6}',
+    out: Annotated[Path | None, typer.Option(help="JSON to write.", dir_okay=False)] = None,
+    length: Annotated[int, typer.Option(min=8, help="What the field's build pads to.")] = 128,
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    rounds: Annotated[int, typer.Option(min=1, help="Batches timed, after one.")] = 5,
+    quality_steps: Annotated[int, typer.Option(min=1, help="Updates before losses meet.")] = 300,
+    threads: Threads = 1,
+    memory_of: Annotated[str | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Time training and inference beside spikingjelly's neuron, plain layers and a dense BERT."""
+    from .settings import ModelSettings, build
+
+    shape = build(ModelSettings, parse(model, "--model"))
+    use_threads(threads)
+    from . import bench as benchmark
+
+    if memory_of:
+        found = benchmark.peak_memory(memory_of, shape, corpus, tokenizer, length, batch_size)
+        typer.echo(json.dumps(found))
+        return
+    from .records import write_json
+
+    result = benchmark.bench(shape, corpus, tokenizer, length, batch_size, rounds, quality_steps)
+    if out:
+        write_json(out, result)
+    typer.echo(benchmark.summary(result))
+
+
+@app.command()
 def predict(
     model: Annotated[Path, typer.Argument(help="A trained student, teacher or published folder.")],
     texts: Annotated[list[str], typer.Argument(help="One or more sentences.")],

@@ -17,7 +17,7 @@ LAYERS = [
     {"plan", "corpora", "modeling", "tables"},
     {"distillation", "training", "figures", "inference"},
     {"steps"},
-    {"baselines"},
+    {"baselines", "bench"},
     {"cli"},
     {"__init__", "__main__"},
 ]

@@ -52,6 +52,10 @@ def corpora_of(language):
     return [f"<work>/corpora/{name}" for name in plan.language_sets(language)]
 
 
+def first_english_set():
+    return plan.language_sets("en")[0]
+
+
 def other_splits(wildcards):
     """The splits of every other set of the language, configured or run."""
     names = plan.language_sets(plan.datasets[wildcards.dataset]["language"])

@@ -1,0 +1,457 @@
+"""What training and inference cost, measured side by side in one process.
+
+Four builds of one shape, on the same sentences:
+
+    ours          this package as it trains: length buckets, a mask, bfloat16, fused neurons
+    plain         the same without the fused neurons
+    field         what the field usually runs: spikingjelly's neuron, float32, no mask, every
+                  sentence padded to one length
+    dense         a BERT of the same width and depth, trained as ours is
+
+Builds take turns, so that a slower minute of the machine falls on all of them, and medians are
+compared. The *floor* of a step is the time of its matrix products alone, run one after the other in
+bfloat16 in the same rounds. Memory is the peak of a process of its own for each build.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor, nn
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerBase
+
+from .attention import product, product_macs
+from .batches import collator, encode, load_tokenizer
+from .corpora import read_rows
+from .errors import UserError
+from .modeling import SpikeBertForSequenceClassification
+from .neurons import LIF
+from .settings import ModelSettings
+from .steps import commit, hardware, new_student, versions
+from .training import peak_rss_bytes, set_fused, use_bf16
+
+BUILDS = ("ours", "plain", "field", "dense")
+Batch = dict[str, Tensor]
+
+
+class SpikingJellyLIF(nn.Module):
+    """spikingjelly's multi-step LIF in the place of ours: currents [T, ...] -> spikes [T, ...]."""
+
+    def __init__(self, settings: dict[str, Any]):
+        super().__init__()
+        try:
+            from spikingjelly.activation_based import functional, neuron, surrogate
+        except ImportError:
+            raise UserError(
+                "build field",
+                expected="spikingjelly, whose neuron it is made of",
+                got="no such package",
+                fix="pip install --no-deps spikingjelly==2.0.0",
+            ) from None
+        self.reset = functional.reset_net
+        self.node = neuron.LIFNode(
+            tau=1 / (1 - settings["beta"]),
+            decay_input=settings["decay_input"],
+            v_threshold=settings["threshold"],
+            v_reset=None if settings["reset"] == "soft" else 0.0,
+            surrogate_function=surrogate.ATan(alpha=settings["alpha"]),
+            detach_reset=settings["detach_reset"],
+            step_mode="m",
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.reset(self.node)
+        spikes: Tensor = self.node(x.contiguous())
+        return spikes
+
+
+def with_spikingjelly(model: nn.Module) -> nn.Module:
+    """Put spikingjelly's neuron wherever a LIF stands."""
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, LIF):
+                setattr(parent, name, SpikingJellyLIF(child.settings))
+    return model
+
+
+@dataclass
+class Build:
+    """A model with its optimiser, and how it is fed."""
+
+    name: str
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    padded: bool
+    bf16: bool
+
+    @classmethod
+    def make(cls, name: str, shape: ModelSettings, tokenizer: PreTrainedTokenizerBase) -> Build:
+        torch.manual_seed(0)
+        if name == "dense":
+            config = BertConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=shape.hidden_size,
+                num_hidden_layers=shape.num_hidden_layers,
+                num_attention_heads=shape.num_attention_heads,
+                intermediate_size=round(shape.mlp_ratio * shape.hidden_size),
+            )
+            model: nn.Module = BertForSequenceClassification(config)  # of two classes
+        else:
+            model = SpikeBertForSequenceClassification(new_student(shape, tokenizer, num_labels=2))
+        if name == "field":
+            model = with_spikingjelly(model)
+        set_fused(model, name == "ours")
+        optimiser = torch.optim.AdamW(model.parameters(), 1e-3, fused=name in ("ours", "dense"))
+        return cls(name, model, optimiser, name == "field", name != "field" and use_bf16("auto"))
+
+    def autocast(self) -> AbstractContextManager:
+        return torch.autocast("cpu", torch.bfloat16) if self.bf16 else nullcontext()
+
+    def inputs(self, batch: Batch, length: int) -> Batch:
+        """The batch as it is, or padded to `length` and without a mask."""
+        if not self.padded:
+            return batch
+        ids = batch["input_ids"]
+        return {
+            "input_ids": nn.functional.pad(ids, (0, length - ids.shape[1])),
+            "labels": batch["labels"],
+        }
+
+    def train(self, batch: Batch) -> Tensor:
+        """One update; the loss."""
+        self.model.train()
+        with self.autocast():
+            loss = self.model(**batch).loss
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        return loss.detach()
+
+    @torch.inference_mode()
+    def infer(self, batch: Batch) -> Tensor:
+        """Logits [B, C]."""
+        self.model.eval()
+        with self.autocast():
+            logits: Tensor = self.model(**{k: v for k, v in batch.items() if k != "labels"}).logits
+        return logits.float()
+
+
+def read_batches(
+    corpus: Path, split: str, tokenizer: PreTrainedTokenizerBase, size: int, length: int
+) -> list[Batch]:
+    """Full batches of neighbours in length, in an order drawn with a fixed seed."""
+    examples = encode(read_rows(corpus / f"{split}.jsonl"), tokenizer, length)
+    examples.sort(key=lambda example: len(example["input_ids"]))
+    collate = collator(tokenizer)
+    batches = [
+        dict(collate(examples[i : i + size])) for i in range(0, len(examples) - size + 1, size)
+    ]
+    if not batches:
+        raise UserError(
+            f"rows of {split} in {corpus}",
+            expected=f"{size} or more, a batch",
+            got=len(examples),
+            fix="lower --batch-size, or take a larger corpus",
+        )
+    order = torch.randperm(len(batches), generator=torch.Generator().manual_seed(0)).tolist()
+    return [batches[i] for i in order]
+
+
+def seconds(function: Callable[..., object], *arguments: object) -> float:
+    """How long a call takes."""
+    start = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - start
+
+
+def product_shapes(shape: ModelSettings, rows: int, tokens: int) -> Iterator[tuple[int, int, int]]:
+    """(m, k, n) of every linear layer of a student on `rows` sentences of `tokens` tokens."""
+    width, inner = shape.hidden_size, round(shape.mlp_ratio * shape.hidden_size)
+    once, every = rows * tokens, shape.timesteps * rows * tokens
+    for block in range(shape.num_hidden_layers):
+        # A Heaviside encoder's spikes are the same at every step: three products of one step.
+        first = once if block == 0 and shape.encoder == "heaviside" else every
+        yield from [(first, width, width)] * 3
+        yield (every, width, width)
+        yield (every, width, inner)
+        yield (every, inner, width)
+
+
+def training_macs(shape: ModelSettings, rows: int, tokens: int) -> int:
+    """Multiply-accumulates of one update: forward, and twice that backward."""
+    linear = sum(m * k * n for m, k, n in product_shapes(shape, rows, tokens))
+    heads, size = shape.num_attention_heads, shape.hidden_size // shape.num_attention_heads
+    attention = min(product_macs(tokens, size).values()) * heads * shape.timesteps * rows
+    return 3 * (linear + attention * shape.num_hidden_layers)
+
+
+def run_products(shape: ModelSettings, rows: int, tokens: int) -> None:
+    """The matrix products of one update and nothing else: the floor of its time."""
+    for m, k, n in product_shapes(shape, rows, tokens):
+        x, w = torch.ones(m, k, dtype=torch.bfloat16), torch.ones(n, k, dtype=torch.bfloat16)
+        grad = x @ w.T  # forward
+        grad @ w  # to the input
+        grad.T @ x  # to the weight
+    size = (shape.timesteps, rows, shape.num_attention_heads, tokens)
+    q = torch.ones(*size, shape.hidden_size // shape.num_attention_heads, dtype=torch.bfloat16)
+    for _ in range(3 * shape.num_hidden_layers):
+        product(q, q, q)
+
+
+def interleaved(
+    builds: Sequence[Build],
+    batches: Sequence[Batch],
+    shape: ModelSettings,
+    length: int,
+    rounds: int,
+) -> dict[str, Any]:
+    """Medians over `rounds` batches, after one to warm up: seconds per update and sentence."""
+    training: dict[str, list[float]] = {build.name: [] for build in builds}
+    inference: dict[str, list[float]] = {build.name: [] for build in builds}
+    floor: list[float] = []
+    macs: list[int] = []
+    for i, batch in enumerate(batches[: rounds + 1]):
+        rows, tokens = batch["input_ids"].shape
+        for build in builds:
+            fed = build.inputs(batch, length)
+            spent = seconds(build.train, fed)
+            asked = seconds(build.infer, fed)
+            if i:
+                training[build.name].append(spent / rows)
+                inference[build.name].append(asked / rows)
+        spent = seconds(run_products, shape, rows, tokens)
+        if i:
+            floor.append(spent / rows)
+            macs.append(training_macs(shape, rows, tokens))
+    rows = batches[0]["input_ids"].shape[0]
+    return {
+        "batch_size": rows,
+        "tokens": median(b["input_ids"].shape[1] for b in batches[1 : rounds + 1]),
+        "rounds": rounds,
+        "training_s_per_sentence": {name: median(values) for name, values in training.items()},
+        "inference_s_per_sentence": {name: median(values) for name, values in inference.items()},
+        "floor_s_per_sentence": median(floor),
+        "floor_macs_per_s": median(m / (f * rows) for m, f in zip(macs, floor, strict=True)),
+        "over_floor": median(t / f for t, f in zip(training["ours"], floor, strict=True)),
+        "speedup": {
+            name: median(a / b for a, b in zip(values, training["ours"], strict=True))
+            for name, values in training.items()
+        },
+    }
+
+
+def latency(build: Build, batches: Sequence[Batch], rounds: int) -> dict[str, float]:
+    """Median milliseconds of one answer, for one sentence and for a batch."""
+    found = {}
+    for size in (1, batches[0]["input_ids"].shape[0]):
+        fed = [{k: v[:size] for k, v in batch.items()} for batch in batches[: rounds + 1]]
+        times = [seconds(build.infer, b) for b in fed][1:]
+        found[f"batch_{size}_ms"] = 1e3 * median(times)
+    return found
+
+
+def forget_peak() -> None:
+    """Start the process's peak of resident memory anew, where the system can (Linux)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_since() -> int:
+    """Peak of resident bytes since `forget_peak`, or of the whole process."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return peak_rss_bytes()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+
+def peak_memory(
+    build: str, shape: ModelSettings, corpus: Path, tokenizer: Path, length: int, size: int
+) -> dict[str, int]:
+    """Resident bytes between updates, weights and optimiser included, and the peak of one update on
+    the longest batch."""
+    words = load_tokenizer(tokenizer)
+    batches = read_batches(corpus, "train", words, size, length)
+    longest = max(batches, key=lambda batch: batch["input_ids"].shape[1])
+    made = Build.make(build, shape, words)
+    fed = made.inputs(longest, length)
+    made.train(fed)
+    forget_peak()
+    held = psutil.Process().memory_info().rss
+    made.train(fed)
+    return {"held_bytes": held, "peak_bytes": peak_since()}
+
+
+def memory_by_timesteps(
+    shape: dict[str, Any], arguments: Sequence[str], builds: Sequence[str], steps: Sequence[int]
+) -> dict[str, dict[str, dict[str, int]]]:
+    """`peak_memory` of each build and T, each in a process of its own."""
+    found: dict[str, dict[str, dict[str, int]]] = {}
+    for build in builds:
+        for timesteps in steps:
+            settings = json.dumps({**shape, "timesteps": timesteps})
+            command = [sys.executable, "-m", "spikebert", "bench", "--memory-of", build]
+            run = subprocess.run(
+                [*command, "--model", settings, *arguments],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            value = json.loads(run.stdout.splitlines()[-1])
+            found.setdefault(build, {})[str(timesteps)] = value
+    return found
+
+
+def growth(x: Sequence[float], y: Sequence[float]) -> float:
+    """The exponent p of y ~ x^p, fitted to the logarithms."""
+    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
+
+
+AXES: dict[str, tuple[int, ...]] = {
+    "timesteps": (1, 2, 4, 8),
+    "tokens": (16, 32, 64, 128, 256),
+    "hidden_size": (64, 128, 256, 512),
+    "batch_size": (8, 16, 32, 64),
+}
+
+
+def scaling(
+    tokenizer: PreTrainedTokenizerBase, rounds: int = 3, axes: dict[str, tuple[int, ...]] = AXES
+) -> dict[str, Any]:
+    """Seconds of an update of ours against T, N, D and B, one varied at a time, and the exponents.
+
+    The point they start from: 2 blocks x 128, T 4, 32 tokens, 32 sentences.
+    """
+    start = {"timesteps": 4, "tokens": 32, "hidden_size": 128, "batch_size": 32}
+    found = {}
+    for axis, values in axes.items():
+        times = []
+        for value in values:
+            at = {**start, axis: value}
+            shape = ModelSettings(
+                hidden_size=at["hidden_size"],
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                timesteps=at["timesteps"],
+            )
+            build = Build.make("ours", shape, tokenizer)
+            size = (at["batch_size"], at["tokens"])
+            generator = torch.Generator().manual_seed(0)
+            batch = {
+                "input_ids": torch.randint(1, len(tokenizer), size, generator=generator),
+                "attention_mask": torch.ones(size, dtype=torch.long),
+                "labels": torch.zeros(size[0], dtype=torch.long),
+            }
+            spent = [seconds(build.train, batch) for _ in range(rounds + 1)]
+            times.append(median(spent[1:]))
+        found[axis] = {"values": list(values), "s": times, "exponent": growth(values, times)}
+    return found
+
+
+def same_quality(
+    corpus: Path, tokenizer: PreTrainedTokenizerBase, steps: int, size: int, length: int = 64
+) -> dict[str, Any]:
+    """Loss on dev of ours and the field's build after the same updates, from the same weights.
+
+    Shape 2 x 64, T 2; the standard error is that of the mean over the rows of dev.
+    """
+    shape = ModelSettings(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, timesteps=2)
+    train = read_batches(corpus, "train", tokenizer, size, length)
+    dev = read_batches(corpus, "dev", tokenizer, size, length)
+    found: dict[str, Any] = {"steps": steps}
+    for name in ("ours", "field"):
+        build = Build.make(name, shape, tokenizer)
+        for i in range(steps):
+            build.train(build.inputs(train[i % len(train)], length))
+        losses = torch.cat(
+            [
+                nn.functional.cross_entropy(
+                    build.infer(build.inputs(b, length)), b["labels"], reduction="none"
+                )
+                for b in dev
+            ]
+        )
+        error = losses.std() / len(losses) ** 0.5
+        found[name] = {"loss_dev": losses.mean().item(), "standard_error": error.item()}
+    return found
+
+
+def bench(
+    shape: ModelSettings,
+    corpus: Path,
+    tokenizer: Path,
+    length: int = 128,
+    size: int = 32,
+    rounds: int = 5,
+    quality_steps: int = 300,
+) -> dict[str, Any]:
+    """Everything above, as one JSON value."""
+    words = load_tokenizer(tokenizer)
+    batches = read_batches(corpus, "train", words, size, length)
+    builds = [Build.make(name, shape, words) for name in BUILDS]
+    described = vars(shape)
+    arguments = ["--corpus", str(corpus), "--tokenizer", str(tokenizer)]
+    arguments += ["--length", str(length), "--batch-size", str(size)]
+    arguments += ["--threads", str(torch.get_num_threads())]
+    found: dict[str, Any] = {
+        "shape": described,
+        "padded_to": length,
+        **interleaved(builds, batches, shape, length, rounds),
+        "latency": {b.name: latency(b, batches, 5) for b in builds if not b.padded},
+    }
+    del builds
+    found["memory"] = memory_by_timesteps(described, arguments, ("ours", "field"), (2, 4, 8))
+    found["scaling"] = scaling(words)
+    found["quality"] = same_quality(corpus, words, quality_steps, size)
+    return found | {"versions": versions(), "commit": commit(), "hardware": hardware()}
+
+
+def summary(found: dict[str, Any]) -> str:
+    """The record in words, for a terminal."""
+    shape, memory = found["shape"], found["memory"]
+    lines = [
+        f"{shape['num_hidden_layers']} blocks x {shape['hidden_size']}, T {shape['timesteps']}, "
+        f"{found['batch_size']} sentences of {found['tokens']:g} tokens (median), "
+        f"field padded to {found['padded_to']}; {found['hardware']}",
+        f"{'build':8}{'training':>14}{'ours is':>10}{'inference':>14}   sentences/s",
+    ]
+    for name, spent in found["training_s_per_sentence"].items():
+        asked = found["inference_s_per_sentence"][name]
+        faster = found["speedup"][name]
+        lines.append(f"{name:8}{1 / spent:14.1f}{faster:9.2f}x{1 / asked:14.1f}")
+    lines.append(
+        f"a step of ours over its products alone: {found['over_floor']:.2f} "
+        f"(products at {2e-9 * found['floor_macs_per_s']:.0f} GFLOP/s)"
+    )
+    for steps in memory["ours"]:
+        ours, field = (memory[name][steps] for name in ("ours", "field"))
+        lines.append(
+            f"peak memory at T {steps}: ours {ours['peak_bytes'] / 2**20:.0f} MiB "
+            f"({ours['held_bytes'] / 2**20:.0f} between updates), "
+            f"field {field['peak_bytes'] / 2**20:.0f} ({field['held_bytes'] / 2**20:.0f})"
+        )
+    for axis, value in found["scaling"].items():
+        lines.append(f"time of an update ~ {axis}^{value['exponent']:.2f}")
+    quality = found["quality"]
+    lines.append(
+        f"loss on dev after {quality['steps']} updates: "
+        + ", ".join(
+            f"{name} {quality[name]['loss_dev']:.4f} ± {quality[name]['standard_error']:.4f}"
+            for name in ("ours", "field")
+        )
+    )
+    return "\n".join(lines)
