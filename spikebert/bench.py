@@ -414,7 +414,7 @@ def bench(
         "latency": {b.name: latency(b, batches, 5) for b in builds if not b.padded},
     }
     del builds
-    found["memory"] = memory_by_timesteps(described, arguments, ("ours", "field"), (2, 4, 8))
+    found["memory"] = memory_by_timesteps(described, arguments, ("ours", "field"), (1, 2, 4))
     found["scaling"] = scaling(words)
     found["quality"] = same_quality(corpus, words, quality_steps, size)
     return found | {"versions": versions(), "commit": commit(), "hardware": hardware()}
