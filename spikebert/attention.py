@@ -11,10 +11,13 @@ therefore multiplies in the order that costs less, unless it is told which.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeGuard
 
 from torch import Tensor, nn
 
-from .neurons import fire
+from .neurons import LIF, fire
+from .neurons.fused import has_kernel
+from .neurons.kernel import merge, project
 
 
 def product_macs(tokens: int, head_dim: int) -> dict[str, int]:
@@ -39,6 +42,11 @@ def product(q: Tensor, k: Tensor, v: Tensor, order: str = "auto") -> Tensor:
     return q @ (k.mT @ v)
 
 
+def fusible(neuron: nn.Module, x: Tensor) -> TypeGuard[LIF]:
+    """Whether the kernel may take the place of what stands around this neuron."""
+    return isinstance(neuron, LIF) and neuron.fused and has_kernel(x)
+
+
 class Projection(nn.Module):
     """LN(X W): a linear layer and its normalisation, in place of Spikformer's conv and BN."""
 
@@ -47,11 +55,24 @@ class Projection(nn.Module):
         self.linear = nn.Linear(inputs, outputs)
         self.norm = nn.LayerNorm(outputs, eps=eps)
 
-    def forward(self, x: Tensor, neuron: nn.Module | None = None, steps: int = 0) -> Tensor:
-        """[T, ..., inputs] -> currents [T, ..., outputs] or, with a neuron, their spikes; an x of
-        one step then stands for `steps` equal ones."""
+    def forward(
+        self,
+        x: Tensor,
+        neuron: nn.Module | None = None,
+        steps: int = 0,
+        residual: Tensor | None = None,
+    ) -> Tensor:
+        """[T, ..., inputs] -> currents [T, ..., outputs] or, with a neuron, their spikes and the
+        residual, if any; an x of one step then stands for `steps` equal ones."""
+        if neuron is not None and fusible(neuron, x):
+            return project(
+                x, [(self.linear, self.norm)], steps=steps, residual=residual, **neuron.settings
+            )[0]
         y = self.linear(x)
-        return self.norm(y) if neuron is None else fire(neuron, y, self.norm, steps)
+        if neuron is None:
+            return self.norm(y)
+        spikes = fire(neuron, y, self.norm, steps)
+        return spikes if residual is None else residual + spikes
 
 
 class SpikingSelfAttention(nn.Module):
@@ -90,13 +111,22 @@ class SpikingSelfAttention(nn.Module):
         mask: Tensor | None = None,
         timesteps: int = 0,
         neuron: nn.Module | None = None,
+        residual: Tensor | None = None,
     ) -> Tensor:
         """x [T or 1, B, N, D], mask [B, N] (1 for tokens, 0 for padding) -> [T, B, N, D], a current
-        or, with a neuron, its spikes.
+        or, with a neuron, its spikes and the residual, if any.
 
         An x of one step stands for `timesteps` equal ones; its linears then run only once.
         Padding is left out exactly, since its rows of K and V are zero.
         """
+        fused = getattr(self.query_neuron, "fused", False) and has_kernel(x)
+        spikes = (
+            self.fused_context(x, mask, timesteps) if fused else self.context(x, mask, timesteps)
+        )
+        return self.output(spikes, neuron, residual=residual)
+
+    def context(self, x: Tensor, mask: Tensor | None, timesteps: int) -> Tensor:
+        """SN'(scale Q K^T V), [T, B, N, D]."""
         q = self.query(x, self.query_neuron, timesteps)
         k = self.key(x, self.key_neuron, timesteps)
         v = self.value(x, self.value_neuron, timesteps)
@@ -105,4 +135,21 @@ class SpikingSelfAttention(nn.Module):
             k, v = k * keep, v * keep
         context = product(self.split(q), self.split(k), self.split(v), self.order)
         context = context.transpose(2, 3).flatten(-2)
-        return self.output(self.attention_neuron(context * self.scale), neuron)
+        spikes: Tensor = self.attention_neuron(context * self.scale)
+        return spikes
+
+    def fused_context(self, x: Tensor, mask: Tensor | None, timesteps: int) -> Tensor:
+        """The same of fused LIF neurons: one product for Q, K and V, and no copy to split heads,
+        leave padding out or scale."""
+        assert isinstance(self.query_neuron, LIF)
+        assert isinstance(self.attention_neuron, LIF)
+        q, k, v = project(
+            x,
+            [(p.linear, p.norm) for p in (self.query, self.key, self.value)],
+            self.heads,
+            mask,
+            timesteps,
+            **self.query_neuron.settings,
+        )
+        context = product(q, k, v, self.order)
+        return merge(context, self.scale, **self.attention_neuron.settings)

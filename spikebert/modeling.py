@@ -125,9 +125,11 @@ class SpikingMlp(nn.Module):
         self.neuron = build_neuron(config, config.threshold)
         self.down = Projection(inner, config.hidden_size)
 
-    def forward(self, x: Tensor, neuron: nn.Module | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, neuron: nn.Module | None = None, residual: Tensor | None = None
+    ) -> Tensor:
         """[T, B, N, D] -> [T, B, N, D]."""
-        return self.down(self.up(x, self.neuron), neuron)
+        return self.down(self.up(x, self.neuron), neuron, residual=residual)
 
 
 class SpikeBertBlock(nn.Module):
@@ -160,8 +162,8 @@ class SpikeBertBlock(nn.Module):
             current = self.attention(x, mask, self.timesteps)
             x = x + self.attention_residual(self.dropout(current))
             return x + self.mlp_residual(self.dropout(self.mlp(x)))
-        x = x + self.attention(x, mask, self.timesteps, self.attention_residual)
-        return x + self.mlp(x, self.mlp_residual)
+        x = self.attention(x, mask, self.timesteps, self.attention_residual, residual=x)
+        return self.mlp(x, self.mlp_residual, residual=x)
 
 
 class SpikeBertPreTrainedModel(PreTrainedModel):

@@ -7,6 +7,7 @@ for the log; "logits", where given, are scored on dev. dev selects the weights; 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import math
 import resource
@@ -226,6 +227,18 @@ def training_arguments(
     )
 
 
+def keep_freed_memory() -> None:
+    """Tell glibc to reuse freed memory, where it is the C library.
+
+    By default every large tensor is a fresh mapping whose pages are zeroed as they are touched: a
+    fifth of the time of an update at 6 blocks x 384.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in ((-1, 2**31 - 1), (-2, 2**26), (-4, 0)):  # trim, top pad, mmap max
+            mallopt(option, value)
+
+
 def fit(
     model: nn.Module,
     train: Sequence[dict[str, Any]],
@@ -240,6 +253,7 @@ def fit(
 
     Raises `UserError` at a non-finite loss, `Interrupted` after SIGTERM or SIGUSR1.
     """
+    keep_freed_memory()
     arguments = training_arguments(settings, len(train), bool(dev), seed, folder)
     set_fused(model, settings.compile and compiler_available())
     signals = _Signals()

@@ -89,6 +89,11 @@ class _FusedLIF(torch.autograd.Function):
         return _compiled(backward_pass)(grad.contiguous(), distance, *ctx.constants), *[None] * 7
 
 
+def has_kernel(x: Tensor) -> bool:
+    """Whether the C++ kernel can take x."""
+    return x.device.type == "cpu" and x.dtype in DTYPES and library() is not None
+
+
 def fused_lif(
     x: Tensor, norm: nn.LayerNorm | None = None, steps: int = 0, **settings: Any
 ) -> Tensor:
@@ -97,10 +102,11 @@ def fused_lif(
     x is [T, ..., D], or [1, ..., D] for `steps` equal steps. `settings` are `lif_step`'s, all of
     them.
     """
-    if x.device.type == "cpu" and x.dtype in DTYPES:
-        if norm is None:
-            return norm_lif(x, steps=steps, **settings)
-        return norm_lif(x, norm.weight, norm.bias, steps, norm.eps, **settings)
+    if has_kernel(x):
+        weight, bias, eps = (
+            (None, None, 0.0) if norm is None else (norm.weight, norm.bias, norm.eps)
+        )
+        return norm_lif(x, weight, bias, steps, eps, **settings)
     if norm is not None:
         x = norm(x)
     x = x.expand(max(steps, x.shape[0]), *x.shape[1:])

@@ -58,10 +58,11 @@ def fire(neuron: nn.Module, x: Tensor, norm: nn.LayerNorm, steps: int = 0) -> Te
     Any neuron will do; one with a fused form is handed the norm, too.
     """
     if getattr(neuron, "fused", False):
-        spikes: Tensor = neuron(x, norm, steps)
-        return spikes
+        out: Tensor = neuron(x, norm, steps)
+        return out
     x = norm(x)
-    return neuron(x.expand(max(steps, x.shape[0]), *x.shape[1:]))
+    spikes: Tensor = neuron(x.expand(max(steps, x.shape[0]), *x.shape[1:]))
+    return spikes
 
 
 class LIF(nn.Module):
@@ -96,11 +97,11 @@ class LIF(nn.Module):
         self.fused = False
 
     def forward(self, x: Tensor, norm: nn.LayerNorm | None = None, steps: int = 0) -> Tensor:
-        """Currents [T, ...] -> spikes [T, ...] of x's dtype; `norm` and `steps` as in `fire`."""
-        if self.fused:
-            return fused_lif(x, norm, steps, **self.settings)
-        x = x if norm is None else norm(x)
-        return lif(x.expand(max(steps, x.shape[0]), *x.shape[1:]), **self.settings)[0]
+        """Currents [T, ...] -> spikes [T, ...] of x's dtype; what else `fire` takes is for the
+        fused form alone."""
+        return (
+            fused_lif(x, norm, steps, **self.settings) if self.fused else lif(x, **self.settings)[0]
+        )
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in self.settings.items())
