@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -363,18 +363,52 @@ def predict(
     model: Annotated[Path, typer.Argument(help="A trained student, teacher or published folder.")],
     texts: Annotated[list[str], typer.Argument(help="One or more sentences.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    margin: Annotated[
+        float | None,
+        typer.Option(min=0, help="Stop at the step where two classes are this far apart."),
+    ] = None,
 ) -> None:
     """Classify sentences: label, probabilities, and the share of neurons that spike."""
     from .inference import predict as classify
 
-    for text, result in zip(texts, classify(model, texts), strict=True):
+    for text, result in zip(texts, classify(model, texts, margin=margin), strict=True):
         if as_json:
             typer.echo(json.dumps({"text": text, **result}, ensure_ascii=False))
             continue
         shares = ", ".join(f"{name} {p:.3f}" for name, p in result["probabilities"].items())
         rate = result["spike_rate"]
         spikes = "not spiking" if rate is None else f"spike rate {rate:.3f}"
+        if "steps" in result:
+            spikes += f", {result['steps']} step(s)"
         typer.echo(f"{result['label']}\t{shares}\t{spikes}\t{text}")
+
+
+@app.command()
+def early_exit(
+    model: Annotated[Path, typer.Argument(help="A trained student.")],
+    corpus: CorpusDir,
+    split: Annotated[Literal["dev", "test"], typer.Option(help="Choose a margin on dev.")] = "dev",
+    margin: Annotated[list[float] | None, typer.Option(min=0, help="One or more.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Sentences at once.")] = 1,
+    threads: Threads = 1,
+    out: Annotated[Path | None, typer.Option(help="JSON to write.", dir_okay=False)] = None,
+) -> None:
+    """Accuracy, time steps and latency where a student stops as soon as its answer is clear."""
+    use_threads(threads)
+    from .inference import early_exit_curve
+
+    margins = margin or [0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 2.0]
+    points = early_exit_curve(model, corpus, split, margins, batch_size=batch_size)
+    if out:
+        from .records import write_json
+
+        write_json(out, points)
+    typer.echo(f"{'margin':>8}{'accuracy':>10}{'steps':>8}{'ms':>10}")
+    for p in points:
+        typer.echo(
+            f"{p['margin']:8.2f}{p['accuracy']:10.4f}{p['mean_steps']:8.2f}"
+            f"{p['ms_per_sentence']:10.2f}"
+        )
 
 
 def main() -> None:

@@ -2,27 +2,53 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 from . import modeling  # noqa: F401  (registers the student with the Auto classes)
 from .batches import collator, encode, load_tokenizer
+from .corpora import read_rows
+from .early_exit import exit_curve, exit_early
 from .errors import UserError
 from .probes import spike_counts, spike_rate
 
 
 @torch.inference_mode()
 def predict(
-    folder: str | Path, texts: Sequence[str], max_length: int = 512
+    folder: str | Path, texts: Sequence[str], max_length: int = 512, margin: float | None = None
 ) -> list[dict[str, Any]]:
     """Label, probabilities by class name, and spike rate (None if not spiking) of each text.
 
-    Sentences run one at a time, so that no padding enters the spike rate.
+    Sentences run one at a time, so that no padding enters the spike rate. With a margin, a student
+    stops as in `early_exit`, and "steps" says after how many.
     """
+    model, tokenizer = load(folder)
+    if any(not text.strip() for text in texts):
+        raise UserError("text", expected="at least one word", got="an empty text", fix="give one")
+    results = []
+    for example in encode([{"text": text} for text in texts], tokenizer, max_length):
+        inputs = dict(collator(tokenizer)([example]))
+        used: dict[str, Any] = {}
+        with spike_counts(model) as counts:
+            if margin is None:
+                logits = model(**inputs).logits[0].float()
+            else:
+                (logits,), (steps,) = exit_early(model, **inputs, margin=margin)
+                used = {"steps": int(steps)}
+        shares = {model.config.id2label[i]: p for i, p in enumerate(logits.softmax(-1).tolist())}
+        label = max(shares, key=shares.__getitem__)
+        rate = spike_rate(counts)
+        results.append({"label": label, "probabilities": shares, "spike_rate": rate, **used})
+    return results
+
+
+def load(folder: str | Path) -> tuple[Any, PreTrainedTokenizerBase]:
+    """A trained classifier in evaluation, and its tokenizer."""
     if not (Path(folder) / "config.json").is_file():
         raise UserError(
             f"model {folder}",
@@ -30,17 +56,22 @@ def predict(
             got="no config.json",
             fix="name a trained model, such as work/<run>/models/<id>",
         )
-    if any(not text.strip() for text in texts):
-        raise UserError("text", expected="at least one word", got="an empty text", fix="give one")
     model = AutoModelForSequenceClassification.from_pretrained(
         folder, trust_remote_code=False, use_safetensors=True
     ).eval()
-    tokenizer = load_tokenizer(folder)
-    results = []
-    for example in encode([{"text": text} for text in texts], tokenizer, max_length):
-        with spike_counts(model) as counts:
-            logits = model(**collator(tokenizer)([example])).logits[0].float()
-        shares = {model.config.id2label[i]: p for i, p in enumerate(logits.softmax(-1).tolist())}
-        label = max(shares, key=shares.__getitem__)
-        results.append({"label": label, "probabilities": shares, "spike_rate": spike_rate(counts)})
-    return results
+    return model, load_tokenizer(folder)
+
+
+def early_exit_curve(
+    folder: str | Path,
+    corpus: Path,
+    split: str,
+    margins: Sequence[float],
+    max_length: int = 512,
+    batch_size: int = 1,
+) -> list[dict[str, float]]:
+    """Accuracy, mean steps and milliseconds a sentence of a student, by margin, on one split."""
+    model, tokenizer = load(folder)
+    examples = encode(read_rows(corpus / f"{split}.jsonl"), tokenizer, max_length)
+    points = exit_curve(model, examples, collator(tokenizer), margins, batch_size)
+    return [dataclasses.asdict(point) for point in points]
