@@ -337,6 +337,9 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="Batches timed, after one.")] = 5,
     quality_steps: Annotated[int, typer.Option(min=1, help="Updates before losses meet.")] = 300,
     threads: Threads = 1,
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder of the plot; needs --out.", file_okay=False)
+    ] = None,
     memory_of: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Time training and inference beside spikingjelly's neuron, plain layers and a dense BERT."""
@@ -355,6 +358,10 @@ def bench(
     result = benchmark.bench(shape, corpus, tokenizer, length, batch_size, rounds, quality_steps)
     if out:
         write_json(out, result)
+    if out and figures:
+        from .figures import write_bench_figure
+
+        write_bench_figure(out, figures)
     typer.echo(benchmark.summary(result))
 
 
