@@ -5,7 +5,8 @@ rule bench:
         tokenizer="<work>/teachers/en",
     output:
         json="<results>/bench.json",
-        figures=multiext("<results>/figures/bench", ".svg", ".png"),
+        svg="<results>/figures/bench.svg",
+        png="<results>/figures/bench.png",
     log:
         "<logs>/bench.log",
     conda:
@@ -16,7 +17,7 @@ rule bench:
         mem_mb=8000,
         runtime=30,
     params:
-        figures=subpath(output.figures[0], parent=True),
+        figures=subpath(output.svg, parent=True),
     shell:
         "python -m spikebert bench --corpus {input.corpus:q} --tokenizer {input.tokenizer:q}"
         " --threads {threads} --out {output.json:q} --figures {params.figures:q} 2>&1 | tee {log:q}"
