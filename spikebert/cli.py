@@ -43,6 +43,20 @@ RecordFile = Annotated[Path, typer.Option(help="The record to write.", dir_okay=
 PredictionsFile = Annotated[Path, typer.Option(help="CSV of test predictions.", dir_okay=False)]
 
 
+TeacherCache = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder that keeps what teachers said, for other runs to read.",
+        envvar="SPIKEBERT_TEACHER_CACHE",
+        file_okay=False,
+    ),
+]
+CacheGib = Annotated[
+    float,
+    typer.Option(min=0, help="What it may hold in GiB.", envvar="SPIKEBERT_TEACHER_CACHE_GIB"),
+]
+
+
 def parse(text: str, what: str = "--settings") -> dict[str, Any]:
     """A JSON object, given as text or as the path of a file."""
     try:
@@ -93,6 +107,12 @@ def run_of(text: str) -> Any:
             got=error,
             fix="name each of them once",
         ) from None
+
+
+def cache_of(folder: Path | None, gib: float) -> Any:
+    from .taught import Cache
+
+    return None if folder is None else Cache(folder, int(gib * 2**30))
 
 
 def use_threads(threads: int) -> None:
@@ -247,13 +267,15 @@ def stage1(
     checkpoints: Checkpoints,
     out: Folder,
     threads: Threads = 1,
+    teacher_cache: TeacherCache = None,
+    teacher_cache_gib: CacheGib = 4,
 ) -> None:
     """Distil a pre-trained BERT into a student on unlabelled text."""
     model, chosen = settings_of(settings, "model", "stage1")
     use_threads(threads)
     from .steps import stage1 as step
 
-    step(model, chosen, text, teacher, checkpoints, out)
+    step(model, chosen, text, teacher, checkpoints, out, cache_of(teacher_cache, teacher_cache_gib))
 
 
 @app.command()
@@ -269,6 +291,8 @@ def stage2(
     predictions: PredictionsFile,
     stage1: Annotated[Path | None, typer.Option(help="Stage 1's student.", file_okay=False)] = None,
     threads: Threads = 1,
+    teacher_cache: TeacherCache = None,
+    teacher_cache_gib: CacheGib = 4,
 ) -> None:
     """Distil a fine-tuned teacher into a student on one augmented set."""
     model, chosen = settings_of(settings, "model", "stage2")
@@ -277,7 +301,8 @@ def stage2(
     from .steps import stage2 as step
 
     outputs = Outputs(checkpoints, out, record, predictions)
-    step(model, chosen, corpus, augmented, teacher, stage1, run_of(run), outputs)
+    cache = cache_of(teacher_cache, teacher_cache_gib)
+    step(model, chosen, corpus, augmented, teacher, stage1, run_of(run), outputs, cache)
 
 
 @app.command()

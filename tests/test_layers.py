@@ -15,7 +15,7 @@ LAYERS = [
     {"settings", "records", "sources", "readers", "batches", "probes", "attention"},
     {"schema", "configuration", "augment"},
     {"plan", "corpora", "modeling", "tables"},
-    {"distillation", "training", "figures", "early_exit"},
+    {"distillation", "training", "taught", "figures", "early_exit"},
     {"steps", "inference"},
     {"baselines", "bench"},
     {"cli"},

@@ -21,6 +21,12 @@ except UserError as error:
 # Not a param: where the bytes came from must not make a job run again.
 if plan.mirror:
     os.environ.update(SPIKEBERT_MIRROR=plan.mirror)
+# Nor does a kept answer of the teacher differ from a new one.
+if plan.teacher_cache_gib:
+    os.environ.update(
+        SPIKEBERT_TEACHER_CACHE=f"{plan.work}/{plan.run}/taught",
+        SPIKEBERT_TEACHER_CACHE_GIB=str(plan.teacher_cache_gib),
+    )
 
 CACHE = f"{plan.work}/downloads"
 RUNS = {run.id: run for run in plan.runs}
