@@ -415,7 +415,7 @@ def predict(
         typer.echo(f"{result['label']}\t{shares}\t{spikes}\t{text}")
 
 
-@app.command()
+@app.command("early-exit")
 def early_exit(
     model: Annotated[Path, typer.Argument(help="A trained student.")],
     corpus: CorpusDir,
