@@ -224,14 +224,17 @@ def cka_figure(arrays: Arrays) -> Figure:
     one scale; a frame marks the pairs that stage 1 aligned."""
     shown = {name: np.asarray(arrays[name]) for name in STUDENTS if name in arrays}
     blocks, layers = next(iter(shown.values())).shape
-    figure = Figure(figsize=((0.36 * layers + 0.3) * len(shown) + 1.2, 0.36 * blocks + 1.2))
+    written = blocks * layers <= 100
+    cell = 0.36 if written else 0.2  # inches
+    figure = Figure(figsize=((cell * layers + 0.3) * len(shown) + 1.2, cell * blocks + 1.2))
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for panel, (name, values) in zip(panels, shown.items(), strict=True):
         image = panel.imshow(values, cmap="cividis", vmin=0, vmax=1)
-        _write_values(panel, values)
+        if written:
+            _write_values(panel, values)
         for i, j in arrays["pairs"]:
             corner = (j - 1.46, i - 1.46)
-            panel.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, color=FRAME, lw=1.5))
+            panel.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, color=FRAME, lw=1.2))
         words = "\n(teacher's embeddings)" if name == "before" and "random" in shown else ""
         panel.set_title(STUDENTS[name] + words)
         panel.set_xticks(range(layers), range(1, layers + 1))
@@ -250,8 +253,6 @@ def cka_figure(arrays: Arrays) -> Figure:
 
 
 def _write_values(panel: Axes, values: np.ndarray) -> None:
-    if values.size > 100:  # no room
-        return
     for (i, j), value in np.ndenumerate(values):
         colour = "black" if value > 0.55 else "white"
         panel.text(j, i, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=6)
