@@ -40,6 +40,7 @@ Checkpoints = Annotated[
     Path, typer.Option(help="Folder to resume from; it is removed on success.", file_okay=False)
 ]
 RecordFile = Annotated[Path, typer.Option(help="The record to write.", dir_okay=False)]
+NpzFile = Annotated[Path, typer.Option(help="NumPy .npz to write.", dir_okay=False)]
 PredictionsFile = Annotated[Path, typer.Option(help="CSV of test predictions.", dir_okay=False)]
 
 
@@ -441,6 +442,69 @@ def early_exit(
             f"{p['margin']:8.2f}{p['accuracy']:10.4f}{p['mean_steps']:8.2f}"
             f"{p['ms_per_sentence']:10.2f}"
         )
+
+
+@app.command()
+def probe(
+    model: Annotated[Path, typer.Argument(help="A trained student.")],
+    out: NpzFile,
+    texts: Annotated[list[str] | None, typer.Argument(help="Sentences to look at.")] = None,
+    corpus: Annotated[Path | None, typer.Option(help="Corpus to take spike rates of.")] = None,
+    split: Annotated[Literal["train", "dev", "test"], typer.Option()] = "test",
+    limit: Annotated[int, typer.Option(min=1, help="Rows of the corpus.")] = 200,
+    blocks: Annotated[
+        int | None, typer.Option(min=1, help="Keep the maps of the last blocks only.")
+    ] = None,
+    threads: Threads = 1,
+) -> None:
+    """Save attention maps and spikes of sentences, and the spike rates of a corpus."""
+    use_threads(threads)
+    from .inspection import probe as step
+
+    step(model, out, texts or [], corpus, split, limit, blocks)
+
+
+@app.command()
+def cka(
+    student: Annotated[Path, typer.Option(help="Folder made by `stage1`.", file_okay=False)],
+    teacher: Teacher,
+    text: Annotated[Path, typer.Option(help="Unlabelled rows.", dir_okay=False)],
+    out: NpzFile,
+    limit: Annotated[int, typer.Option(min=1, help="Rows of the text.")] = 200,
+    threads: Threads = 1,
+) -> None:
+    """Save how similar student and teacher are, layer by layer, before and after stage 1."""
+    use_threads(threads)
+    from .inspection import cka as step
+
+    step(student, teacher, text, out, limit)
+
+
+@app.command()
+def attention(
+    model: Annotated[Path, typer.Argument(help="A trained student.")],
+    text: Annotated[str, typer.Argument(help="One sentence.")],
+    out: Annotated[Path, typer.Option(help="SVG to draw; a PNG comes beside it.", dir_okay=False)],
+    block: Annotated[int | None, typer.Option(min=1, help="Which block, not the last.")] = None,
+) -> None:
+    """Draw which tokens of a sentence attend to which."""
+    from .inspection import attention as look
+    from .probe_figures import write_attention
+
+    write_attention(look(model, text), out, block)
+
+
+@app.command("probe-figures")
+def probe_figures(
+    probe: Annotated[Path, typer.Option(help="File made by `probe`.", dir_okay=False)],
+    cka: Annotated[Path, typer.Option(help="File made by `cka`.", dir_okay=False)],
+    out: Folder,
+    datasets: JsonText = "{}",
+) -> None:
+    """Draw what `probe` and `cka` saved."""
+    from .probe_figures import write_probe_figures
+
+    write_probe_figures(probe, cka, out, parse(datasets, "--datasets"))
 
 
 def main() -> None:

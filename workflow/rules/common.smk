@@ -11,7 +11,7 @@ os.environ.update(PATH=os.pathsep.join(paths))
 
 from spikebert.errors import UserError
 from spikebert.plan import canonical, content, local_files, make_plan, step_settings
-from spikebert.schema import DISTILLED
+from spikebert.schema import BASE, DISTILLED
 
 try:
     plan = make_plan(config)
@@ -60,6 +60,17 @@ def corpora_of(language):
 
 def first_english_set():
     return plan.language_sets("en")[0]
+
+
+def probed_runs():
+    """By language, the run to look into: SpikeBERT on SST-2 or else the first set, lowest seed."""
+    sets = list(plan.datasets)
+    runs = [run for run in plan.of("spikebert").values() if run.variant == BASE]
+    runs.sort(key=lambda run: (run.dataset != "sst2", sets.index(run.dataset), run.seed))
+    return {run.language: run for run in reversed(runs)}
+
+
+PROBED = probed_runs()
 
 
 def other_splits(wildcards):

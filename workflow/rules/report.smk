@@ -84,3 +84,4 @@ rule tables:
 rule figures:
     input:
         rules.accuracy_and_curves.output,
+        rules.probe_figures.output if "en" in PROBED else [],
