@@ -12,12 +12,12 @@ PACKAGE = Path(__file__).parents[1] / "spikebert"
 # From the bottom to the top; a new module has to find its place here.
 LAYERS = [
     {"errors", "specs", "texts", "paper", "metrics", "losses", "neurons"},
-    {"settings", "records", "sources", "readers", "batches", "probes", "attention"},
+    {"settings", "records", "sources", "readers", "batches", "probes", "attention", "significance"},
     {"schema", "configuration", "augment"},
     {"plan", "corpora", "modeling", "tables"},
-    {"distillation", "training", "taught", "figures", "early_exit"},
-    {"steps", "inference"},
-    {"baselines", "bench"},
+    {"distillation", "training", "taught", "figures", "early_exit", "evidence"},
+    {"steps", "inference", "ablation"},
+    {"baselines", "bench", "claims"},
     {"cli"},
     {"__init__", "__main__"},
 ]
@@ -64,7 +64,7 @@ def test_imports_go_down(path: Path) -> None:
     ("modules", "heavy"),
     [
         ("plan, schema", "torch, transformers, datasets, pandas, matplotlib, numpy"),
-        ("tables, figures", "torch, transformers, datasets"),
+        ("tables, figures, claims", "torch, transformers, datasets"),
         ("cli", "torch, transformers, datasets, pandas, matplotlib"),
     ],
 )

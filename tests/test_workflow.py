@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 PARTS = ("Snakefile", "workflow", "config", "profiles", "envs", "spikebert", "tests/data")
 TINY = "tests/data/tiny.yaml"
 DONE = "Nothing to be done"
-REPORT = {"accuracy_table", "accuracy_and_curves"}
+REPORT = {"accuracy_table", "accuracy_and_curves", "claim_sheet"}
 STAGE2 = {"stage2", *REPORT}
 
 
