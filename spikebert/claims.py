@@ -3,7 +3,8 @@
 Every number is computed from records and predictions, or stands in paper.py. A claim holds, or
 does not, where the whole 95 % interval lies on one side of the boundary. It is not testable here
 where runs are missing, where there is one seed, and where all there is are stand-ins for the
-paper's sets; ours then stands beside it, if there is any.
+paper's sets; ours then stands beside it, if there is any. An average is over the sets at hand,
+which `why` names, and so is the paper's, but for table 3, of which only that of four sets is known.
 """
 
 from __future__ import annotations
