@@ -507,6 +507,20 @@ def probe_figures(
     write_probe_figures(probe, cka, out, parse(datasets, "--datasets"))
 
 
+@app.command()
+def claims(
+    records: Annotated[list[Path], typer.Option(help="Records, one or more files.")],
+    predictions: Annotated[list[Path], typer.Option(help="Test predictions, ID.csv for each run.")],
+    out: Folder,
+    datasets: JsonText = "{}",
+    energy: Annotated[Path | None, typer.Option(help="Table of energy.", dir_okay=False)] = None,
+) -> None:
+    """Write which claims of the paper held, and its ablation, from records and predictions."""
+    from .claims import write_claims
+
+    write_claims(records, predictions, out, parse(datasets, "--datasets"), energy)
+
+
 def main() -> None:
     """Run the command line; a user's mistake is printed on one screen, with exit status 2."""
     try:

@@ -12,12 +12,12 @@ PACKAGE = Path(__file__).parents[1] / "spikebert"
 # From the bottom to the top; a new module has to find its place here.
 LAYERS = [
     {"errors", "specs", "texts", "paper", "metrics", "losses", "neurons"},
-    {"settings", "records", "sources", "readers", "batches", "attention"},
+    {"settings", "records", "sources", "readers", "batches", "attention", "significance"},
     {"schema", "configuration", "augment", "probes"},
     {"plan", "corpora", "modeling", "tables"},
-    {"distillation", "training", "taught", "figures", "early_exit"},
-    {"steps", "inference", "probe_figures"},
-    {"baselines", "bench", "inspection"},
+    {"distillation", "training", "taught", "figures", "early_exit", "evidence"},
+    {"steps", "inference", "probe_figures", "ablation"},
+    {"baselines", "bench", "inspection", "claims"},
     {"cli"},
     {"__init__", "__main__"},
 ]
@@ -64,7 +64,7 @@ def test_imports_go_down(path: Path) -> None:
     ("modules", "heavy"),
     [
         ("plan, schema", "torch, transformers, datasets, pandas, matplotlib, numpy"),
-        ("tables, figures, probe_figures", "torch, transformers, datasets"),
+        ("tables, figures, probe_figures, claims", "torch, transformers, datasets"),
         ("cli", "torch, transformers, datasets, pandas, matplotlib"),
     ],
 )

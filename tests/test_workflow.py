@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 PARTS = ("Snakefile", "workflow", "config", "profiles", "envs", "spikebert", "tests/data")
 TINY = "tests/data/tiny.yaml"
 DONE = "Nothing to be done"
-REPORT = {"accuracy_table", "accuracy_and_curves"}
+REPORT = {"accuracy_table", "accuracy_and_curves", "claim_sheet"}
 STAGE2 = {"stage2", "probe", "probe_figures", *REPORT}
 STAGE1 = {"stage1", "cka", *STAGE2}
 
@@ -286,7 +286,9 @@ def test_figures_and_tables_come_from_published_records_alone(published: Path, d
     targets = ("figures", "tables")
     assert jobs(published, *targets, "--configfile", TINY).keys() == {*REPORT, "probe_figures"}
     snakemake(published, *targets, "--cores", "1", "--configfile", TINY)
-    for name in ("figures/accuracy.svg", "figures/cka.svg", "tables/accuracy.csv"):
+    for name in (
+        "figures/accuracy.svg", "figures/cka.svg", "tables/accuracy.csv", "tables/claims.csv"
+    ):  # fmt: skip
         made, before = (folder / "results/tiny" / name for folder in (published, done))
         assert made.read_bytes() == before.read_bytes()
 
