@@ -12,12 +12,21 @@ PACKAGE = Path(__file__).parents[1] / "spikebert"
 # From the bottom to the top; a new module has to find its place here.
 LAYERS = [
     {"errors", "specs", "texts", "paper", "metrics", "losses", "neurons"},
-    {"settings", "records", "sources", "readers", "batches", "probes", "attention"},
-    {"schema", "configuration", "augment"},
+    {
+        "settings",
+        "records",
+        "sources",
+        "readers",
+        "batches",
+        "probes",
+        "attention",
+        "energy_account",
+    },
+    {"schema", "configuration", "augment", "energy"},
     {"plan", "corpora", "modeling", "tables"},
-    {"distillation", "training", "figures", "early_exit"},
+    {"distillation", "training", "figures", "early_exit", "energy_table"},
     {"steps", "inference"},
-    {"baselines", "bench"},
+    {"baselines", "bench", "energy_run"},
     {"cli"},
     {"__init__", "__main__"},
 ]
@@ -64,7 +73,7 @@ def test_imports_go_down(path: Path) -> None:
     ("modules", "heavy"),
     [
         ("plan, schema", "torch, transformers, datasets, pandas, matplotlib, numpy"),
-        ("tables, figures", "torch, transformers, datasets"),
+        ("tables, figures, energy_table", "torch, transformers, datasets"),
         ("cli", "torch, transformers, datasets, pandas, matplotlib"),
     ],
 )

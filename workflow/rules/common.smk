@@ -11,7 +11,7 @@ os.environ.update(PATH=os.pathsep.join(paths))
 
 from spikebert.errors import UserError
 from spikebert.plan import canonical, content, local_files, make_plan, step_settings
-from spikebert.schema import DISTILLED
+from spikebert.schema import BASE, DISTILLED
 
 try:
     plan = make_plan(config)

@@ -79,6 +79,7 @@ rule records:
 rule tables:
     input:
         rules.accuracy_table.output,
+        rules.energy_table.output,
 
 
 rule figures:
