@@ -440,7 +440,7 @@ def energy(
                 )
 
 
-@app.command()
+@app.command("energy-table")
 def energy_table(
     records: Annotated[list[Path], typer.Option(help="Files made by `energy`.")],
     out: Folder,

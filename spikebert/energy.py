@@ -174,7 +174,11 @@ def watch(
         note(layers.setdefault(name, Layer()), x.detach(), macs, time_first, timesteps)
 
     def layer_hook(name: str) -> Callable[..., None]:
-        return lambda layer, args, y: enter(name, args[0], layer_macs(layer, args[0], y))
+        def hook(layer: nn.Module, args: Any, keywords: Any, y: Tensor) -> None:
+            x = (*args, *keywords.values())[0]
+            enter(name, x, layer_macs(layer, x, y))
+
+        return hook
 
     def operand_hook(name: str, macs: Callable[[Tensor], int]) -> Callable[..., None]:
         return lambda _, __, x: enter(name, x, macs(x))
@@ -186,7 +190,7 @@ def watch(
             neuron.fused = False  # type: ignore[assignment]
         for name, module in model.named_modules():
             if isinstance(module, nn.Linear | _ConvNd):
-                handles.append(module.register_forward_hook(layer_hook(name)))
+                handles.append(module.register_forward_hook(layer_hook(name), with_kwargs=True))
             bases = [base.__name__ for base in type(module).__mro__]
             for rule in [products[base] for base in bases if base in products][:1]:
                 for operand, (source, macs) in rule(module).items():

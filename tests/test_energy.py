@@ -110,7 +110,8 @@ def test_convolutions_are_torchs() -> None:
     assert 2 * sum(count_macs(model, x).values()) == counter.get_total_flops()
 
 
-def test_products_without_a_rule_are_an_error() -> None:
+@pytest.mark.parametrize("fused", [False, True])
+def test_products_without_a_rule_are_an_error(fused: bool) -> None:
     class Attention(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -118,6 +119,8 @@ def test_products_without_a_rule_are_an_error() -> None:
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             q = self.query(x)
+            if fused:
+                return nn.functional.scaled_dot_product_attention(q, q, q)
             return q @ q.mT @ q
 
     with pytest.raises(UserError, match="MACs of Attention"):
@@ -153,7 +156,7 @@ def test_rates_of_inputs_by_hand() -> None:
     assert (layers[""].rate, layers[""].magnitude, layers[""].kind) == (0.75, 1.0, "integer")
     with watch(model) as layers:
         model(torch.tensor([[0.5, 0.0]]))
-        model(torch.tensor([[1.0, 1.0]]))
+        model(input=torch.tensor([[1.0, 1.0]]))
     assert [step[0] / step[2] for step in layers[""].steps] == [0.5, 1.0]  # a call is a step
     assert layers[""].kind == "real"
 
@@ -263,6 +266,14 @@ def test_three_accounts_of_one_layer_by_hand() -> None:
     assert bill(loads, "dense") == Bill(310, 0, None, pytest.approx(1426))
     with pytest.raises(UserError, match="convention of energy"):
         bill(loads, "free")
+
+
+def test_a_layer_is_of_one_kind_for_all_samples() -> None:
+    """One sentence whose counts happen to be 0 and 1 does not make a layer binary."""
+    binary, counts = torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0, 0.0]])
+    accounts = measure(nn.Linear(2, 5), [binary, counts]).accounts
+    found = {name: (account.real.macs, account.real.sops) for name, account in accounts.items()}
+    assert found == {"paper": (0, 5), "strict": (10, 0), "unary": (0, 10)}
 
 
 def test_bert_is_dense_and_percentiles_are_of_its_samples() -> None:
