@@ -24,9 +24,9 @@ LAYERS = [
     },
     {"schema", "configuration", "augment", "energy"},
     {"plan", "corpora", "modeling", "tables"},
-    {"distillation", "training", "figures", "early_exit", "energy_table"},
+    {"distillation", "training", "figures", "early_exit"},
     {"steps", "inference"},
-    {"baselines", "bench", "energy_run"},
+    {"baselines", "bench", "energy_run", "energy_table"},
     {"cli"},
     {"__init__", "__main__"},
 ]
