@@ -40,7 +40,22 @@ Checkpoints = Annotated[
     Path, typer.Option(help="Folder to resume from; it is removed on success.", file_okay=False)
 ]
 RecordFile = Annotated[Path, typer.Option(help="The record to write.", dir_okay=False)]
+NpzFile = Annotated[Path, typer.Option(help="NumPy .npz to write.", dir_okay=False)]
 PredictionsFile = Annotated[Path, typer.Option(help="CSV of test predictions.", dir_okay=False)]
+
+
+TeacherCache = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder that keeps what teachers said, for other runs to read.",
+        envvar="SPIKEBERT_TEACHER_CACHE",
+        file_okay=False,
+    ),
+]
+CacheGib = Annotated[
+    float,
+    typer.Option(min=0, help="What it may hold in GiB.", envvar="SPIKEBERT_TEACHER_CACHE_GIB"),
+]
 
 
 def parse(text: str, what: str = "--settings") -> dict[str, Any]:
@@ -93,6 +108,12 @@ def run_of(text: str) -> Any:
             got=error,
             fix="name each of them once",
         ) from None
+
+
+def cache_of(folder: Path | None, gib: float) -> Any:
+    from .taught import Cache
+
+    return None if folder is None else Cache(folder, int(gib * 2**30))
 
 
 def use_threads(threads: int) -> None:
@@ -247,13 +268,15 @@ def stage1(
     checkpoints: Checkpoints,
     out: Folder,
     threads: Threads = 1,
+    teacher_cache: TeacherCache = None,
+    teacher_cache_gib: CacheGib = 4,
 ) -> None:
     """Distil a pre-trained BERT into a student on unlabelled text."""
     model, chosen = settings_of(settings, "model", "stage1")
     use_threads(threads)
     from .steps import stage1 as step
 
-    step(model, chosen, text, teacher, checkpoints, out)
+    step(model, chosen, text, teacher, checkpoints, out, cache_of(teacher_cache, teacher_cache_gib))
 
 
 @app.command()
@@ -269,6 +292,8 @@ def stage2(
     predictions: PredictionsFile,
     stage1: Annotated[Path | None, typer.Option(help="Stage 1's student.", file_okay=False)] = None,
     threads: Threads = 1,
+    teacher_cache: TeacherCache = None,
+    teacher_cache_gib: CacheGib = 4,
 ) -> None:
     """Distil a fine-tuned teacher into a student on one augmented set."""
     model, chosen = settings_of(settings, "model", "stage2")
@@ -277,7 +302,8 @@ def stage2(
     from .steps import stage2 as step
 
     outputs = Outputs(checkpoints, out, record, predictions)
-    step(model, chosen, corpus, augmented, teacher, stage1, run_of(run), outputs)
+    cache = cache_of(teacher_cache, teacher_cache_gib)
+    step(model, chosen, corpus, augmented, teacher, stage1, run_of(run), outputs, cache)
 
 
 @app.command()
@@ -337,6 +363,9 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="Batches timed, after one.")] = 5,
     quality_steps: Annotated[int, typer.Option(min=1, help="Updates before losses meet.")] = 300,
     threads: Threads = 1,
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder of the plot; needs --out.", file_okay=False)
+    ] = None,
     memory_of: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Time training and inference beside spikingjelly's neuron, plain layers and a dense BERT."""
@@ -355,6 +384,10 @@ def bench(
     result = benchmark.bench(shape, corpus, tokenizer, length, batch_size, rounds, quality_steps)
     if out:
         write_json(out, result)
+    if out and figures:
+        from .figures import write_bench_figure
+
+        write_bench_figure(out, figures)
     typer.echo(benchmark.summary(result))
 
 
@@ -383,7 +416,7 @@ def predict(
         typer.echo(f"{result['label']}\t{shares}\t{spikes}\t{text}")
 
 
-@app.command()
+@app.command("early-exit")
 def early_exit(
     model: Annotated[Path, typer.Argument(help="A trained student.")],
     corpus: CorpusDir,
@@ -409,6 +442,69 @@ def early_exit(
             f"{p['margin']:8.2f}{p['accuracy']:10.4f}{p['mean_steps']:8.2f}"
             f"{p['ms_per_sentence']:10.2f}"
         )
+
+
+@app.command()
+def probe(
+    model: Annotated[Path, typer.Argument(help="A trained student.")],
+    out: NpzFile,
+    texts: Annotated[list[str] | None, typer.Argument(help="Sentences to look at.")] = None,
+    corpus: Annotated[Path | None, typer.Option(help="Corpus to take spike rates of.")] = None,
+    split: Annotated[Literal["train", "dev", "test"], typer.Option()] = "test",
+    limit: Annotated[int, typer.Option(min=1, help="Rows of the corpus.")] = 200,
+    blocks: Annotated[
+        int | None, typer.Option(min=1, help="Keep the maps of the last blocks only.")
+    ] = None,
+    threads: Threads = 1,
+) -> None:
+    """Save attention maps and spikes of sentences, and the spike rates of a corpus."""
+    use_threads(threads)
+    from .inspection import probe as step
+
+    step(model, out, texts or [], corpus, split, limit, blocks)
+
+
+@app.command()
+def cka(
+    student: Annotated[Path, typer.Option(help="Folder made by `stage1`.", file_okay=False)],
+    teacher: Teacher,
+    text: Annotated[Path, typer.Option(help="Unlabelled rows.", dir_okay=False)],
+    out: NpzFile,
+    limit: Annotated[int, typer.Option(min=1, help="Rows of the text.")] = 200,
+    threads: Threads = 1,
+) -> None:
+    """Save how similar student and teacher are, layer by layer, before and after stage 1."""
+    use_threads(threads)
+    from .inspection import cka as step
+
+    step(student, teacher, text, out, limit)
+
+
+@app.command()
+def attention(
+    model: Annotated[Path, typer.Argument(help="A trained student.")],
+    text: Annotated[str, typer.Argument(help="One sentence.")],
+    out: Annotated[Path, typer.Option(help="SVG to draw; a PNG comes beside it.", dir_okay=False)],
+    block: Annotated[int | None, typer.Option(min=1, help="Which block, not the last.")] = None,
+) -> None:
+    """Draw which tokens of a sentence attend to which."""
+    from .inspection import attention as look
+    from .probe_figures import write_attention
+
+    write_attention(look(model, text), out, block)
+
+
+@app.command("probe-figures")
+def probe_figures(
+    probe: Annotated[Path, typer.Option(help="File made by `probe`.", dir_okay=False)],
+    cka: Annotated[Path, typer.Option(help="File made by `cka`.", dir_okay=False)],
+    out: Folder,
+    datasets: JsonText = "{}",
+) -> None:
+    """Draw what `probe` and `cka` saved."""
+    from .probe_figures import write_probe_figures
+
+    write_probe_figures(probe, cka, out, parse(datasets, "--datasets"))
 
 
 @app.command()

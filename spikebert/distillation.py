@@ -21,6 +21,8 @@ from .modeling import (
 )
 from .settings import DistillSettings, Stage2Settings
 
+States = tuple[Tensor | None, ...] | None  # of the teacher, by layer: [B, N, D_teacher]
+
 
 class Classifier(nn.Module):
     """Any Hugging Face classifier under its labels alone: the teacher, the direct student."""
@@ -66,16 +68,21 @@ class _Distillation(nn.Module):
         self.teacher._apply(fn)  # to the student's device
         return super()._apply(fn, recurse)
 
-    def both(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Any, Any]:
-        """Student and teacher on the same batch, with their hidden states."""
+    def both(
+        self, input_ids: Tensor, attention_mask: Tensor, states: States, logits: Tensor | None
+    ) -> tuple[Any, States, Tensor | None]:
+        """The student's output on a batch, and the teacher's hidden states and logits: those given
+        or, where none are, what it says now."""
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        with torch.no_grad():
-            taught = self.teacher(**inputs, output_hidden_states=True)
-        return self.student(**inputs, output_hidden_states=True), taught
+        if states is None:
+            with torch.no_grad():
+                taught = self.teacher(**inputs, output_hidden_states=True)
+            states, logits = taught.hidden_states, getattr(taught, "logits", None)
+        return self.student(**inputs, output_hidden_states=True), states, logits
 
-    def aligned(self, out: Any, taught: Any, mask: Tensor) -> dict[str, Tensor]:
+    def aligned(self, out: Any, states: Any, mask: Tensor) -> dict[str, Tensor]:
         """L_emb and L_fea of a batch; one whose weight is 0 is not computed."""
-        embedded, *features = taught.hidden_states
+        embedded, *features = states
         losses = {}
         if self.settings.embedding_weight:
             losses["loss_embedding"] = self.alignment.embedding_loss(out.embeddings, embedded, mask)
@@ -97,9 +104,12 @@ class PretrainingDistillation(_Distillation):
 
     student: SpikeBertModel
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
-        """ids, mask [B, N] -> losses."""
-        losses = self.aligned(*self.both(input_ids, attention_mask), attention_mask)
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, states: States = None
+    ) -> dict[str, Tensor]:
+        """ids, mask [B, N] and the teacher's states, if they are kept (`taught`) -> losses."""
+        out, states, _ = self.both(input_ids, attention_mask, states, None)
+        losses = self.aligned(out, states, attention_mask)
         return {"loss": self.total(losses), **losses}
 
 
@@ -110,20 +120,27 @@ class TaskDistillation(_Distillation):
     settings: Stage2Settings
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        labels: Tensor,
+        states: States = None,
+        teacher_logits: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """ids, mask [B, N], labels [B] with -100 for the teacher's -> losses and logits.
+        """ids, mask [B, N], labels [B] with -100 for the teacher's, and what the teacher says, if
+        it is kept (`taught`) -> losses and logits.
 
         In evaluation the teacher is not asked: cross-entropy is the loss.
         """
         if not self.training:
             logits: Tensor = self.student(input_ids, attention_mask).logits
             return {"loss": F.cross_entropy(logits, labels), "logits": logits}
-        out, taught = self.both(input_ids, attention_mask)
+        out, states, taught = self.both(input_ids, attention_mask, states, teacher_logits)
+        assert taught is not None
         temperature = self.settings.temperature
-        losses = self.aligned(out, taught, attention_mask) | {
-            "loss_logits": logits_loss(out.logits, taught.logits, temperature),
-            "loss_ce": label_loss(out.logits, labels, taught.logits),
+        losses = self.aligned(out, states, attention_mask) | {
+            "loss_logits": logits_loss(out.logits, taught, temperature),
+            "loss_ce": label_loss(out.logits, labels, taught),
         }
         return {"loss": self.total(losses), "logits": out.logits, **losses}
 

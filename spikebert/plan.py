@@ -82,6 +82,7 @@ class Plan:
     mirror: str | None
     threads: int
     gpu: int
+    teacher_cache_gib: float
     datasets: dict[str, dict[str, Any]]
     unlabelled: dict[str, dict[str, Any]]
     teachers: dict[str, dict[str, Any]]

@@ -34,6 +34,7 @@ DEFAULTS: dict[str, Any] = {
     "mirror": None,
     "threads": 1,
     "gpu": 0,
+    "teacher_cache_gib": 0,
     "unlabelled": {},
     "teachers": {},
     "unavailable": {},
@@ -105,6 +106,12 @@ def config_schema() -> dict[str, Any]:
                 "minimum": 0,
                 "maximum": 1,
                 "description": "GPUs that a training job asks for; the profile sets the limit",
+            },
+            "teacher_cache_gib": {
+                "type": "number",
+                "minimum": 0,
+                "description": "disk for the hidden states of teachers, which all runs on the same "
+                "text then share; 0 asks the teacher anew in every run",
             },
             "datasets": _mapping(
                 _NAME, CORPUS_SCHEMA, "labelled sets; their order is that of the tables"

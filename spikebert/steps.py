@@ -49,6 +49,7 @@ from .modeling import SpikeBertForSequenceClassification, SpikeBertModel
 from .records import Record, write_json, write_predictions, write_record
 from .settings import (
     DirectSettings,
+    DistillSettings,
     FineTuneSettings,
     ModelSettings,
     PretrainSettings,
@@ -56,6 +57,7 @@ from .settings import (
     Stage2Settings,
     digest,
 )
+from .taught import Cache, Collate, ask
 from .training import (
     FitResult,
     checkpoint_folder,
@@ -63,6 +65,7 @@ from .training import (
     fit,
     peak_rss_bytes,
     predict_logits,
+    use_bf16,
 )
 
 
@@ -218,8 +221,12 @@ def supervised(
     inputs: dict[str, str],
     outputs: Outputs,
     upstream: dict[str, Any] | None = None,
+    prepare: Callable[[list[dict[str, Any]], Collate], Collate] = lambda _, collate: collate,
 ) -> Record:
-    """Fit `module` on `train`, then save `model` with its tokenizer, record and predictions."""
+    """Fit `module` on `train`, then save `model` with its tokenizer, record and predictions.
+
+    `prepare` may number the training examples, and gives the collator for them.
+    """
 
     def encode_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         return encode(rows, tokenizer, settings.max_length)
@@ -227,9 +234,9 @@ def supervised(
     collate = collator(tokenizer)
     identity = {"run": dataclasses.asdict(run), "settings": described, **inputs}
     with checkpoint_folder(outputs.checkpoints, identity) as folder:
-        fitted = fit(
-            module, encode_rows(train), encode_rows(corpus.dev), collate, settings, run.seed, folder
-        )
+        examples = encode_rows(train)
+        feed = prepare(examples, collate)
+        fitted = fit(module, examples, encode_rows(corpus.dev), feed, settings, run.seed, folder)
         record, predictions = finish(
             run, corpus, model, encode_rows, collate, fitted, described, len(train), upstream
         )
@@ -348,6 +355,34 @@ def train_tokenizer(texts: Iterator[str], vocab_size: int) -> PreTrainedTokenize
         return BertTokenizer(vocab=f"{folder}/vocab.txt", do_lower_case=True)
 
 
+def asked_once(
+    cache: Cache | None,
+    module: PretrainingDistillation | TaskDistillation,
+    examples: list[dict[str, Any]],
+    collate: Collate,
+    identity: dict[str, str],
+    settings: DistillSettings,
+) -> Collate:
+    """The collator for training: with a cache, its batches bring what the teacher says, and the
+    examples get their row numbers."""
+    if cache is None:
+        return collate
+    taught = ask(
+        cache,
+        {**identity, "max_length": settings.max_length, "bf16": use_bf16(settings.precision)},
+        module.teacher,
+        examples,
+        collate,
+        [layer for _, layer in module.alignment.pairs],
+        use_bf16(settings.precision),
+    )
+    if taught is None:
+        return collate
+    for row, example in enumerate(examples):
+        example["row"] = row
+    return taught.collator(collate)
+
+
 def stage1(
     model: ModelSettings,
     settings: Stage1Settings,
@@ -355,6 +390,7 @@ def stage1(
     teacher_dir: Path,
     checkpoints: Path,
     out: Path,
+    cache: Cache | None = None,
 ) -> None:
     """Pre-training distillation: a headless student and the projections of its losses."""
     set_seed(settings.seed)
@@ -365,12 +401,13 @@ def stage1(
         copy_embeddings(student, teacher, student.config.embedding_std)
     module = PretrainingDistillation(student, teacher, settings)
     described = {"model": dataclasses.asdict(model), "stage1": dataclasses.asdict(settings)}
-    identity = {**described, "text": file_digest(text), "teacher": file_digest(teacher_dir)}
-    with checkpoint_folder(checkpoints, identity) as folder:
+    inputs = {"text": file_digest(text), "teacher": file_digest(teacher_dir)}
+    with checkpoint_folder(checkpoints, described | inputs) as folder:
         examples = encode(
             [{"text": row["text"]} for row in read_rows(text)], tokenizer, settings.max_length
         )
-        fitted = fit(module, examples, None, collator(tokenizer), settings, settings.seed, folder)
+        collate = asked_once(cache, module, examples, collator(tokenizer), inputs, settings)
+        fitted = fit(module, examples, None, collate, settings, settings.seed, folder)
         with whole(out) as part:
             student.save_pretrained(part)
             tokenizer.save_pretrained(part)
@@ -387,6 +424,7 @@ def stage2(
     stage1_dir: Path | None,
     run: Run,
     outputs: Outputs,
+    cache: Cache | None = None,
 ) -> Record:
     """Task distillation, from stage 1's student or, without `stage1_dir`, from random weights."""
     set_seed(run.seed)
@@ -431,6 +469,14 @@ def stage2(
         inputs,
         outputs,
         {"stage1": upstream} if upstream else None,
+        lambda examples, collate: asked_once(
+            cache,
+            module,
+            examples,
+            collate,
+            {"text": inputs["augmented"], "teacher": inputs["teacher"]},
+            settings,
+        ),
     )
 
 

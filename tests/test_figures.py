@@ -1,5 +1,6 @@
 """What the figures show, read back from the drawn objects."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,13 @@ from pathlib import Path
 import pytest
 from sample_records import NOTES, RECORDS, make_record
 
-from spikebert.figures import accuracy_figure, curves_figure, write_figures
+from spikebert.figures import (
+    accuracy_figure,
+    bench_figure,
+    curves_figure,
+    write_bench_figure,
+    write_figures,
+)
 from spikebert.records import write_record
 
 FILES = ("accuracy.svg", "accuracy.png", "curves.svg", "curves.png")
@@ -92,3 +99,19 @@ def test_figures_and_tables_load_no_torch(records: list[Path], tmp_path: Path) -
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
     assert {path.name for path in tmp_path.iterdir()} >= set(FILES)
+
+
+def test_bench_figure_has_a_panel_for_each_axis(tmp_path: Path) -> None:
+    scaling = {
+        "timesteps": {"values": [1, 2, 4], "s": [0.01, 0.02, 0.04], "exponent": 1.0},
+        "hidden_size": {"values": [64, 128], "s": [0.01, 0.03], "exponent": 1.58},
+    }
+    panels = bench_figure({"scaling": scaling}).axes
+    assert [panel.get_title() for panel in panels] == ["time ~ T^1.00", "time ~ D^1.58"]
+    fitted, measured = lines(panels[0])
+    assert measured == ([1, 2, 4], [10, 20, 40])  # ms
+    assert fitted[1] == pytest.approx(measured[1])
+    (tmp_path / "bench.json").write_text(json.dumps({"scaling": scaling}), encoding="utf-8")
+    write_bench_figure(tmp_path / "bench.json", tmp_path)
+    assert (tmp_path / "bench.svg").stat().st_size > 1000
+    assert (tmp_path / "bench.png").stat().st_size > 1000

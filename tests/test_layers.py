@@ -18,15 +18,14 @@ LAYERS = [
         "sources",
         "readers",
         "batches",
-        "probes",
         "attention",
         "energy_account",
     },
-    {"schema", "configuration", "augment", "energy"},
+    {"schema", "configuration", "augment", "probes", "energy"},
     {"plan", "corpora", "modeling", "tables"},
-    {"distillation", "training", "figures", "early_exit"},
-    {"steps", "inference"},
-    {"baselines", "bench", "energy_run", "energy_table"},
+    {"distillation", "training", "taught", "figures", "early_exit", "energy_table"},
+    {"steps", "inference", "probe_figures"},
+    {"baselines", "bench", "inspection", "energy_run"},
     {"cli"},
     {"__init__", "__main__"},
 ]
@@ -73,7 +72,7 @@ def test_imports_go_down(path: Path) -> None:
     ("modules", "heavy"),
     [
         ("plan, schema", "torch, transformers, datasets, pandas, matplotlib, numpy"),
-        ("tables, figures, energy_table", "torch, transformers, datasets"),
+        ("tables, figures, probe_figures, energy_table", "torch, transformers, datasets"),
         ("cli", "torch, transformers, datasets, pandas, matplotlib"),
     ],
 )

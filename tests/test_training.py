@@ -26,6 +26,7 @@ from spikebert.settings import (
     Stage2Settings,
 )
 from spikebert.steps import Outputs, Run, commit, direct, finetune, pretrain, stage1, stage2
+from spikebert.taught import Cache
 from spikebert.training import checkpoint_folder, last_checkpoint, use_bf16
 
 GOOD = ["a", "warm", "and", "funny", "film", ",", "full", "of", "wit", "and", "grace"]
@@ -135,6 +136,28 @@ def test_two_stages(work):
     assert sum(result["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert 0 < result["spike_rate"] < 1
     assert predict(work / "teacher", ["a dull film"])[0]["spike_rate"] is None
+
+
+def test_a_kept_teacher_teaches_the_same(work, tmp_path):
+    """Stage 1 and 2 with the cache and without: the same run but for the rounding of features."""
+    histories = []
+    for name, cache in (("live", None), ("kept", Cache(tmp_path / "cache", 10**7))):
+        root = tmp_path / name
+        stage1(
+            MODEL, Stage1Settings(epochs=2, evaluations=4, **QUICK), work / "text.jsonl",
+            work / "base", root / "checkpoints", root / "first", cache,
+        )  # fmt: skip
+        record = stage2(
+            MODEL, Stage2Settings(epochs=1, evaluations=4, **QUICK), work / "corpus",
+            work / "augmented.jsonl", work / "teacher", root / "first", run("spikebert"),
+            outputs(root, "second"), cache,
+        )  # fmt: skip
+        history = json.loads((root / "first" / "training.json").read_text())["history"]
+        histories.append([entry["loss"] for entry in history + record.history if "loss" in entry])
+    assert len(list((tmp_path / "cache").glob("*/taught.json"))) == 2
+    live, kept = histories
+    assert live != kept  # the cache was used: its features are rounded to eight bits
+    assert kept == pytest.approx(live, rel=0.02)
 
 
 def test_stage1_of_another_model_is_refused(work):

@@ -26,8 +26,10 @@ PARTS = ("Snakefile", "workflow", "config", "profiles", "envs", "spikebert", "te
 TINY = "tests/data/tiny.yaml"
 DONE = "Nothing to be done"
 REPORT = {"accuracy_table", "accuracy_and_curves"}
+WORDS = {"probe_figures", "energy_table", *REPORT}  # all that captions and notes stand in
 ENERGY = {"measure_energy", "energy_table"}
-STAGE2 = {"stage2", *REPORT, *ENERGY}
+STAGE2 = {"stage2", "probe", "probe_figures", *REPORT, *ENERGY}
+STAGE1 = {"stage1", "cka", *STAGE2}
 
 
 def copy_repository(folder: Path) -> Path:
@@ -107,6 +109,13 @@ def test_dry_run_of_a_fresh_clone_is_complete_and_quick(clone: Path, name: str) 
     trained = {rule: counts[rule] for rule in ("tfidf", "finetune", "direct", "stage2")}
     assert sum(trained.values()) == len(runs)
     assert counts.keys() >= {"split", "corpus", "unlabelled", "stage1", "leaks", *REPORT}
+
+
+def test_nothing_is_probed_without_a_base_run_of_spikebert(clone: Path) -> None:
+    row = {"datasets": ["films"], "models": ["direct"], "seeds": [1]}
+    counts = jobs(clone, "all", "--configfile", edited(clone, "runs", [row]))
+    assert counts.keys() >= REPORT
+    assert not counts.keys() & {"probe", "cka", "probe_figures"}
 
 
 def test_default_configuration_and_target(clone: Path) -> None:
@@ -202,15 +211,15 @@ def test_second_run_has_nothing_to_do(done: Path) -> None:
 
 
 RERUNS: dict[str, tuple[str, Any, set[str]]] = {
-    "a setting of the model": ("model.beta", 0.5, {"direct", "stage1", *STAGE2}),
+    "a setting of the model": ("model.beta", 0.5, {"direct", *STAGE1}),
     "a setting of stage 2": ("steps.stage2.temperature", 2.0, STAGE2),
-    "a setting of stage 1": ("steps.stage1.epochs", 2, {"stage1", *STAGE2}),
+    "a setting of stage 1": ("steps.stage1.epochs", 2, STAGE1),
     "a setting of fine-tuning": ("steps.finetune.epochs", 2, {"finetune", *STAGE2}),
     "a setting of augmentation": ("augment.n_iter", 2, {"augment", "leaks", *STAGE2}),
     "a setting of TF-IDF": ("steps.tfidf.max_ngram", 1, {"tfidf", *REPORT}),
     "a cap": ("datasets.meals.caps", {"train": 10}, {"corpus", "tfidf", "leaks", *REPORT}),
-    "words for people": ("datasets.films.description", "other words", {"energy_table", *REPORT}),
-    "a set that is not there": ("unavailable.subj", "no source", {"energy_table", *REPORT}),
+    "words for people": ("datasets.films.description", "other words", WORDS),
+    "a set that is not there": ("unavailable.subj", "no source", WORDS),
 }
 
 
@@ -256,6 +265,7 @@ def test_report_builds(done: Path) -> None:
         names = {Path(name).name for name in archive.namelist()}
         page = archive.read("report/report.html").decode()
     assert names >= {"accuracy.csv", "accuracy.svg", "curves.svg", "energy.csv", "leaks.json"}
+    assert names >= {"attention_a.svg", "spike_rates.svg", "raster.svg", "cka.svg"}
     assert "sentences on films, written for this test" in page
     assert "no offline source" in page
 
@@ -276,9 +286,14 @@ def test_figures_and_tables_come_from_published_records_alone(published: Path, d
     for kind in ("figures", "tables"):
         shutil.rmtree(published / "results/tiny" / kind)
     targets = ("figures", "tables")
-    assert jobs(published, *targets, "--configfile", TINY).keys() == {"energy_table", *REPORT}
+    assert jobs(published, *targets, "--configfile", TINY).keys() == WORDS
     snakemake(published, *targets, "--cores", "1", "--configfile", TINY)
-    for name in ("figures/accuracy.svg", "tables/accuracy.csv", "tables/energy.csv"):
+    for name in (
+        "figures/accuracy.svg",
+        "figures/cka.svg",
+        "tables/accuracy.csv",
+        "tables/energy.csv",
+    ):
         made, before = (folder / "results/tiny" / name for folder in (published, done))
         assert made.read_bytes() == before.read_bytes()
 

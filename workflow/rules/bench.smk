@@ -4,7 +4,9 @@ rule bench:
         corpus=lambda wildcards: f"<work>/corpora/{first_english_set()}",
         tokenizer="<work>/teachers/en",
     output:
-        "<results>/bench.json",
+        json="<results>/bench.json",
+        svg="<results>/figures/bench.svg",
+        png="<results>/figures/bench.png",
     log:
         "<logs>/bench.log",
     conda:
@@ -14,6 +16,8 @@ rule bench:
     resources:
         mem_mb=8000,
         runtime=30,
+    params:
+        figures=subpath(output.svg, parent=True),
     shell:
         "python -m spikebert bench --corpus {input.corpus:q} --tokenizer {input.tokenizer:q}"
-        " --threads {threads} --out {output:q} 2>&1 | tee {log:q}"
+        " --threads {threads} --out {output.json:q} --figures {params.figures:q} 2>&1 | tee {log:q}"

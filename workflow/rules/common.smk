@@ -21,6 +21,12 @@ except UserError as error:
 # Not a param: where the bytes came from must not make a job run again.
 if plan.mirror:
     os.environ.update(SPIKEBERT_MIRROR=plan.mirror)
+# Nor does a kept answer of the teacher differ from a new one.
+if plan.teacher_cache_gib:
+    os.environ.update(
+        SPIKEBERT_TEACHER_CACHE=f"{plan.work}/{plan.run}/taught",
+        SPIKEBERT_TEACHER_CACHE_GIB=str(plan.teacher_cache_gib),
+    )
 
 CACHE = f"{plan.work}/downloads"
 RUNS = {run.id: run for run in plan.runs}
@@ -54,6 +60,17 @@ def corpora_of(language):
 
 def first_english_set():
     return plan.language_sets("en")[0]
+
+
+def probed_runs():
+    """By language, the run to look into: SpikeBERT on SST-2 or else the first set, lowest seed."""
+    sets = list(plan.datasets)
+    runs = [run for run in plan.of("spikebert").values() if run.variant == BASE]
+    runs.sort(key=lambda run: (run.dataset != "sst2", sets.index(run.dataset), run.seed))
+    return {run.language: run for run in reversed(runs)}
+
+
+PROBED = probed_runs()
 
 
 def other_splits(wildcards):

@@ -79,9 +79,10 @@ rule records:
 rule tables:
     input:
         rules.accuracy_table.output,
-        rules.energy_table.output,
+        rules.energy_table.output if MEASURED else [],
 
 
 rule figures:
     input:
         rules.accuracy_and_curves.output,
+        rules.probe_figures.output if "en" in PROBED else [],

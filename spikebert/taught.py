@@ -1,0 +1,187 @@
+"""What a teacher says of rows of text, kept on disk so that it is asked once.
+
+Epochs, seeds, ablations and sweeps of the student change neither teacher nor text. The cache
+is a folder of entries, each named by the digest of teacher, rows, length and layers:
+
+    features.bin   bfloat16, [tokens of all rows, layers, D_teacher], memory-mapped
+    logits.npy     float32, [rows, C], where the teacher is a classifier
+    taught.json    the layers, the width, and how many tokens each row has
+
+The least recently used entries go when the folder outgrows its limit; rows that would not fit in it
+are not cached. Jobs that want the same entry wait for the one that makes it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from .settings import digest
+
+BATCH = 64
+Example = dict[str, Any]
+Collate = Callable[[list[Any]], Any]
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Where entries lie, and how many bytes they may take in all."""
+
+    folder: Path
+    limit_bytes: int
+
+
+class Taught:
+    """One entry, read by row."""
+
+    def __init__(self, folder: Path):
+        about = json.loads((folder / "taught.json").read_text(encoding="utf-8"))
+        self.layers: list[int] = about["layers"]  # 0 is the embedding
+        self.lengths = np.array(about["lengths"], dtype=np.int64)
+        self.starts = np.concatenate([[0], self.lengths.cumsum()])
+        shape = (int(self.starts[-1]), len(self.layers), about["width"])
+        self.features = np.memmap(folder / "features.bin", np.uint16, "r", shape=shape)
+        logits = folder / "logits.npy"
+        self.logits = torch.from_numpy(np.load(logits)) if logits.exists() else None
+
+    def states(self, rows: Sequence[int], tokens: int) -> tuple[Tensor | None, ...]:
+        """Hidden states of these rows, padded: by layer [B, N, D_teacher], None where not kept."""
+        shape = (len(rows), tokens, *self.features.shape[1:])
+        padded = np.zeros(shape, np.uint16)
+        for place, row in enumerate(rows):
+            start, end = self.starts[row], self.starts[row + 1]
+            padded[place, : end - start] = self.features[start:end]
+        values = torch.from_numpy(padded).view(torch.bfloat16)
+        found: list[Tensor | None] = [None] * (max(self.layers) + 1)
+        for place, layer in enumerate(self.layers):
+            found[layer] = values[:, :, place]
+        return tuple(found)
+
+    def collator(self, collate: Collate) -> Collate:
+        """`collate` for examples with a "row": their batch carries what the teacher said."""
+
+        def join(examples: list[Example]) -> Any:
+            rows = [example["row"] for example in examples if "row" in example]
+            batch = collate([{k: v for k, v in e.items() if k != "row"} for e in examples])
+            if rows:
+                batch["states"] = self.states(rows, batch["input_ids"].shape[1])
+                if self.logits is not None:
+                    batch["teacher_logits"] = self.logits[rows]
+            return batch
+
+        return join
+
+
+def size_bytes(examples: Sequence[Example], layers: int, width: int) -> int:
+    """What the features of these rows take on disk."""
+    return 2 * layers * width * sum(len(example["input_ids"]) for example in examples)
+
+
+def ask(
+    cache: Cache,
+    identity: dict[str, Any],
+    teacher: PreTrainedModel,
+    examples: Sequence[Example],
+    collate: Collate,
+    layers: Sequence[int],
+    autocast: bool,
+) -> Taught | None:
+    """The entry of this teacher, these rows and layers, made if it is not there; None if it would
+    not fit.
+
+    `identity` holds the digests that decide the features, the layers left out; `autocast` says
+    whether the teacher runs in bfloat16, as it would beside the student.
+    """
+    wanted = sorted({0, *layers})
+    if size_bytes(examples, len(wanted), teacher.config.hidden_size) > cache.limit_bytes:
+        return None
+    cache.folder.mkdir(parents=True, exist_ok=True)
+    entry = cache.folder / digest({**identity, "layers": wanted})
+    with filelock.FileLock(cache.folder / f".{entry.name}.lock"):
+        if not (entry / "taught.json").exists():
+            with _whole(entry) as part:
+                _write(part, teacher, examples, collate, wanted, autocast)
+        (entry / "taught.json").touch()  # used now
+        taught = Taught(entry)
+    _prune(cache, entry)
+    return taught
+
+
+@contextmanager
+def _whole(entry: Path) -> Iterator[Path]:
+    """A folder that becomes `entry` when the block succeeds."""
+    with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".part-") as folder:
+        part = Path(folder) / entry.name
+        part.mkdir()
+        yield part
+        part.replace(entry)
+
+
+@torch.inference_mode()
+def _write(
+    folder: Path,
+    teacher: PreTrainedModel,
+    examples: Sequence[Example],
+    collate: Collate,
+    layers: list[int],
+    autocast: bool,
+) -> None:
+    lengths = [len(example["input_ids"]) for example in examples]
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    width = teacher.config.hidden_size
+    shape = (int(starts[-1]), len(layers), width)
+    features = np.memmap(folder / "features.bin", np.uint16, "w+", shape=shape)
+    logits = None
+    teacher.eval()
+    device = teacher.device
+    order = sorted(range(len(examples)), key=lengths.__getitem__)
+    for first in range(0, len(order), BATCH):
+        rows = order[first : first + BATCH]
+        names = ("input_ids", "attention_mask")
+        batch = collate([{name: examples[row][name] for name in names} for row in rows])
+        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+            out = teacher(**{n: batch[n].to(device) for n in names}, output_hidden_states=True)
+        kept = torch.stack([out.hidden_states[layer] for layer in layers], 2).bfloat16().cpu()
+        values = kept.view(torch.uint16).numpy()
+        for place, row in enumerate(rows):
+            features[starts[row] : starts[row + 1]] = values[place, : lengths[row]]
+        if getattr(out, "logits", None) is not None:
+            if logits is None:
+                logits = np.zeros((len(examples), out.logits.shape[1]), np.float32)
+            logits[rows] = out.logits.float().cpu().numpy()
+    features.flush()
+    if logits is not None:
+        np.save(folder / "logits.npy", logits)
+    about = {"layers": layers, "width": width, "lengths": lengths}
+    (folder / "taught.json").write_text(json.dumps(about), encoding="utf-8")
+
+
+def _prune(cache: Cache, keep: Path) -> None:
+    """Remove the entries longest out of use until the limit holds."""
+    entries = []
+    for about in cache.folder.glob("*/taught.json"):
+        try:
+            size = sum(file.stat().st_size for file in about.parent.iterdir())
+            entries.append((about.stat().st_mtime, size, about.parent))
+        except OSError:  # another job has just removed it
+            continue
+    total = sum(size for _, size, _ in entries)
+    for used, size, entry in sorted(entries):
+        if total <= cache.limit_bytes:
+            return
+        if entry != keep and time.time() - used > 1:
+            shutil.rmtree(entry, ignore_errors=True)
+            total -= size

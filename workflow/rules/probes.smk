@@ -1,0 +1,114 @@
+localrules:
+    probe_figures,
+
+
+# The paper's figure 4 shows these two, of SST-2.
+SENTENCES = [
+    "pays earnest homage to turntablists and beat jugglers, old schoolers and current innovators",
+    "is a pan-american movie, with moments of genuine insight into the urban heart .",
+]
+
+
+rule probe:
+    """Attention maps and spikes of the paper's sentences, and the spike rates of a test split."""
+    input:
+        model="<work>/models/{id}",
+        corpus=corpus,
+    output:
+        "<results>/probes/{id}.npz",
+    log:
+        "<logs>/probe/{id}.log",
+    wildcard_constraints:
+        id=one_of(run.id for run in PROBED.values()),
+    conda:
+        "../../envs/spikebert.yaml"
+    threads: plan.threads
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        sentences=SENTENCES,
+    shell:
+        "python -m spikebert probe {input.model:q} {params.sentences:q} --corpus {input.corpus:q}"
+        " --split test --limit 200 --blocks 4 --threads {threads} --out {output:q} > {log:q} 2>&1"
+
+
+rule cka:
+    """How similar student and teacher are, layer by layer, before and after stage 1."""
+    input:
+        student=lambda wildcards: f"<work>/stage1/{PROBED[wildcards.language].stage1}",
+        teacher="<work>/teachers/{language}",
+        text="<work>/unlabelled/{language}/text.jsonl",
+    output:
+        "<results>/probes/cka.{language}.npz",
+    log:
+        "<logs>/cka/{language}.log",
+    wildcard_constraints:
+        language=one_of(PROBED),
+    conda:
+        "../../envs/spikebert.yaml"
+    threads: plan.threads
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    shell:
+        "python -m spikebert cka --student {input.student:q} --teacher {input.teacher:q}"
+        " --text {input.text:q} --limit 200 --threads {threads} --out {output:q} > {log:q} 2>&1"
+
+
+rule probe_figures:
+    """What the probes saw in the English student."""
+    input:
+        probe=lambda wildcards: f"<results>/probes/{PROBED['en'].id}.npz",
+        cka="<results>/probes/cka.en.npz",
+    output:
+        attention_a=report(
+            "<results>/figures/attention_a.svg",
+            caption="../report/attention.rst",
+            category="Inside the student",
+            labels={"result": "attention, sentence a"},
+        ),
+        attention_b=report(
+            "<results>/figures/attention_b.svg",
+            caption="../report/attention.rst",
+            category="Inside the student",
+            labels={"result": "attention, sentence b"},
+        ),
+        rates=report(
+            "<results>/figures/spike_rates.svg",
+            caption="../report/spike_rates.rst",
+            category="Inside the student",
+            labels={"result": "spike rates"},
+        ),
+        raster=report(
+            "<results>/figures/raster.svg",
+            caption="../report/raster.rst",
+            category="Inside the student",
+            labels={"result": "spikes of one sentence"},
+        ),
+        cka=report(
+            "<results>/figures/cka.svg",
+            caption="../report/cka.rst",
+            category="Inside the student",
+            labels={"result": "similarity to the teacher"},
+        ),
+        png=multiext(
+            "<results>/figures/",
+            "attention_a.png",
+            "attention_b.png",
+            "spike_rates.png",
+            "raster.png",
+            "cka.png",
+        ),
+    log:
+        "<logs>/probe_figures.log",
+    conda:
+        "../../envs/spikebert.yaml"
+    params:
+        datasets=lambda wildcards: plan.notes(),
+        about=lambda wildcards: plan.about(),
+        text=lambda wildcards: plan.unlabelled["en"]["description"],
+        out=subpath(output.cka, parent=True),
+    shell:
+        "python -m spikebert probe-figures --probe {input.probe:q} --cka {input.cka:q}"
+        " --datasets {params.datasets:q} --out {params.out:q} > {log:q} 2>&1"
