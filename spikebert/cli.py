@@ -508,6 +508,20 @@ def probe_figures(
 
 
 @app.command()
+def claims(
+    records: Annotated[list[Path], typer.Option(help="Records, one or more files.")],
+    predictions: Annotated[list[Path], typer.Option(help="Test predictions, ID.csv for each run.")],
+    out: Folder,
+    datasets: JsonText = "{}",
+    energy: Annotated[Path | None, typer.Option(help="Table of energy.", dir_okay=False)] = None,
+) -> None:
+    """Write which claims of the paper held, and its ablation, from records and predictions."""
+    from .claims import write_claims
+
+    write_claims(records, predictions, out, parse(datasets, "--datasets"), energy)
+
+
+@app.command()
 def energy(
     model: Annotated[Path, typer.Argument(help="A trained student or teacher.", file_okay=False)],
     corpus: CorpusDir,

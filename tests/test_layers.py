@@ -19,13 +19,14 @@ LAYERS = [
         "readers",
         "batches",
         "attention",
+        "significance",
         "energy_account",
     },
     {"schema", "configuration", "augment", "probes", "energy"},
     {"plan", "corpora", "modeling", "tables"},
-    {"distillation", "training", "taught", "figures", "early_exit", "energy_table"},
-    {"steps", "inference", "probe_figures"},
-    {"baselines", "bench", "inspection", "energy_run"},
+    {"distillation", "training", "taught", "figures", "early_exit", "evidence", "energy_table"},
+    {"steps", "inference", "probe_figures", "ablation"},
+    {"baselines", "bench", "inspection", "claims", "energy_run"},
     {"cli"},
     {"__init__", "__main__"},
 ]
@@ -72,7 +73,7 @@ def test_imports_go_down(path: Path) -> None:
     ("modules", "heavy"),
     [
         ("plan, schema", "torch, transformers, datasets, pandas, matplotlib, numpy"),
-        ("tables, figures, probe_figures, energy_table", "torch, transformers, datasets"),
+        ("tables, figures, probe_figures, claims, energy_table", "torch, transformers, datasets"),
         ("cli", "torch, transformers, datasets, pandas, matplotlib"),
     ],
 )

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 PARTS = ("Snakefile", "workflow", "config", "profiles", "envs", "spikebert", "tests/data")
 TINY = "tests/data/tiny.yaml"
 DONE = "Nothing to be done"
-REPORT = {"accuracy_table", "accuracy_and_curves"}
+REPORT = {"accuracy_table", "accuracy_and_curves", "claim_sheet"}
 WORDS = {"probe_figures", "energy_table", *REPORT}  # all that captions and notes stand in
 ENERGY = {"measure_energy", "energy_table"}
 STAGE2 = {"stage2", "probe", "probe_figures", *REPORT, *ENERGY}
@@ -292,6 +292,7 @@ def test_figures_and_tables_come_from_published_records_alone(published: Path, d
         "figures/accuracy.svg",
         "figures/cka.svg",
         "tables/accuracy.csv",
+        "tables/claims.csv",
         "tables/energy.csv",
     ):
         made, before = (folder / "results/tiny" / name for folder in (published, done))

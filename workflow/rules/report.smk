@@ -79,6 +79,7 @@ rule records:
 rule tables:
     input:
         rules.accuracy_table.output,
+        rules.claim_sheet.output,
         rules.energy_table.output if MEASURED else [],
 
 

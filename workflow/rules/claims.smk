@@ -1,0 +1,36 @@
+localrules:
+    claim_sheet,
+
+
+rule claim_sheet:
+    """Which claims of the paper held, and what each part of the method is worth."""
+    input:
+        records=[f"<results>/records/{id}.json" for id in RUNS],
+        predictions=[f"<results>/predictions/{id}.csv" for id in RUNS],
+    output:
+        claims=report(
+            "<results>/tables/claims.csv",
+            caption="../report/claims_table.rst",
+            category="Claims",
+            labels={"result": "claims of the paper"},
+        ),
+        ablation=report(
+            "<results>/tables/ablation.csv",
+            caption="../report/ablation_table.rst",
+            category="Claims",
+            labels={"result": "ablation"},
+        ),
+        more=multiext("<results>/tables/", "claims.md", "claims.tex", "ablation.md", "ablation.tex"),
+    log:
+        "<logs>/claim_sheet.log",
+    conda:
+        "../../envs/spikebert.yaml"
+    params:
+        records=repeated("records"),
+        predictions=repeated("predictions"),
+        datasets=lambda wildcards: plan.notes(),
+        about=lambda wildcards: plan.about(),
+        out=subpath(output.claims, parent=True),
+    shell:
+        "python -m spikebert claims {params.records:q} {params.predictions:q}"
+        " --datasets {params.datasets:q} --out {params.out:q} > {log:q} 2>&1"
