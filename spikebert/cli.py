@@ -521,6 +521,47 @@ def claims(
     write_claims(records, predictions, out, parse(datasets, "--datasets"), energy)
 
 
+@app.command()
+def energy(
+    model: Annotated[Path, typer.Argument(help="A trained student or teacher.", file_okay=False)],
+    corpus: CorpusDir,
+    out: Annotated[Path, typer.Option(help="JSON to write.", dir_okay=False)],
+    split: Annotated[Literal["dev", "test"], typer.Option(help="Whose sentences to run.")] = "test",
+    length: Annotated[int, typer.Option(min=1, help="Fixed length to account for, too.")] = 128,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many sentences.")] = None,
+    threads: Threads = 1,
+) -> None:
+    """Count operations and spikes of a model on a corpus, and what they cost in energy."""
+    use_threads(threads)
+    from dataclasses import asdict
+
+    from .energy_run import measure_folder
+    from .records import write_json
+
+    record = measure_folder(model, corpus, split, length, limit)
+    write_json(out, asdict(record))
+    typer.echo(f"{'convention':<12}{'length':>8}{'MACs':>12}{'SOPs':>12}{'microjoules':>13}")
+    for name, account in record.accounts.items():
+        for size, cost in (("real", account.real), (str(length), account.fixed)):
+            if cost:
+                typer.echo(
+                    f"{name:<12}{size:>8}{cost.macs:12.4g}{cost.sops:12.4g}"
+                    f"{cost.energy_pj / 1e6:13.4g}"
+                )
+
+
+@app.command("energy-table")
+def energy_table(
+    records: Annotated[list[Path], typer.Option(help="Files made by `energy`.")],
+    out: Folder,
+    datasets: JsonText = "{}",
+) -> None:
+    """Write the table of energy of a run."""
+    from .energy_table import write_energy_tables
+
+    write_energy_tables(records, out, parse(datasets, "--datasets"))
+
+
 def main() -> None:
     """Run the command line; a user's mistake is printed on one screen, with exit status 2."""
     try:

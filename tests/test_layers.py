@@ -12,12 +12,21 @@ PACKAGE = Path(__file__).parents[1] / "spikebert"
 # From the bottom to the top; a new module has to find its place here.
 LAYERS = [
     {"errors", "specs", "texts", "paper", "metrics", "losses", "neurons"},
-    {"settings", "records", "sources", "readers", "batches", "attention", "significance"},
-    {"schema", "configuration", "augment", "probes"},
+    {
+        "settings",
+        "records",
+        "sources",
+        "readers",
+        "batches",
+        "attention",
+        "significance",
+        "energy_account",
+    },
+    {"schema", "configuration", "augment", "probes", "energy"},
     {"plan", "corpora", "modeling", "tables"},
-    {"distillation", "training", "taught", "figures", "early_exit", "evidence"},
+    {"distillation", "training", "taught", "figures", "early_exit", "evidence", "energy_table"},
     {"steps", "inference", "probe_figures", "ablation"},
-    {"baselines", "bench", "inspection", "claims"},
+    {"baselines", "bench", "inspection", "claims", "energy_run"},
     {"cli"},
     {"__init__", "__main__"},
 ]
@@ -64,7 +73,7 @@ def test_imports_go_down(path: Path) -> None:
     ("modules", "heavy"),
     [
         ("plan, schema", "torch, transformers, datasets, pandas, matplotlib, numpy"),
-        ("tables, figures, probe_figures, claims", "torch, transformers, datasets"),
+        ("tables, figures, probe_figures, claims, energy_table", "torch, transformers, datasets"),
         ("cli", "torch, transformers, datasets, pandas, matplotlib"),
     ],
 )

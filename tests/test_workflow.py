@@ -26,7 +26,9 @@ PARTS = ("Snakefile", "workflow", "config", "profiles", "envs", "spikebert", "te
 TINY = "tests/data/tiny.yaml"
 DONE = "Nothing to be done"
 REPORT = {"accuracy_table", "accuracy_and_curves", "claim_sheet"}
-STAGE2 = {"stage2", "probe", "probe_figures", *REPORT}
+WORDS = {"probe_figures", "energy_table", *REPORT}  # all that captions and notes stand in
+ENERGY = {"measure_energy", "energy_table"}
+STAGE2 = {"stage2", "probe", "probe_figures", *REPORT, *ENERGY}
 STAGE1 = {"stage1", "cka", *STAGE2}
 
 
@@ -216,8 +218,8 @@ RERUNS: dict[str, tuple[str, Any, set[str]]] = {
     "a setting of augmentation": ("augment.n_iter", 2, {"augment", "leaks", *STAGE2}),
     "a setting of TF-IDF": ("steps.tfidf.max_ngram", 1, {"tfidf", *REPORT}),
     "a cap": ("datasets.meals.caps", {"train": 10}, {"corpus", "tfidf", "leaks", *REPORT}),
-    "words for people": ("datasets.films.description", "other words", {*REPORT, "probe_figures"}),
-    "a set that is not there": ("unavailable.subj", "no source", {*REPORT, "probe_figures"}),
+    "words for people": ("datasets.films.description", "other words", WORDS),
+    "a set that is not there": ("unavailable.subj", "no source", WORDS),
 }
 
 
@@ -262,7 +264,7 @@ def test_report_builds(done: Path) -> None:
     with zipfile.ZipFile(done / "report.zip") as archive:
         names = {Path(name).name for name in archive.namelist()}
         page = archive.read("report/report.html").decode()
-    assert names >= {"accuracy.csv", "accuracy.svg", "curves.svg", "leaks.json"}
+    assert names >= {"accuracy.csv", "accuracy.svg", "curves.svg", "energy.csv", "leaks.json"}
     assert names >= {"attention_a.svg", "spike_rates.svg", "raster.svg", "cka.svg"}
     assert "sentences on films, written for this test" in page
     assert "no offline source" in page
@@ -284,11 +286,15 @@ def test_figures_and_tables_come_from_published_records_alone(published: Path, d
     for kind in ("figures", "tables"):
         shutil.rmtree(published / "results/tiny" / kind)
     targets = ("figures", "tables")
-    assert jobs(published, *targets, "--configfile", TINY).keys() == {*REPORT, "probe_figures"}
+    assert jobs(published, *targets, "--configfile", TINY).keys() == WORDS
     snakemake(published, *targets, "--cores", "1", "--configfile", TINY)
     for name in (
-        "figures/accuracy.svg", "figures/cka.svg", "tables/accuracy.csv", "tables/claims.csv"
-    ):  # fmt: skip
+        "figures/accuracy.svg",
+        "figures/cka.svg",
+        "tables/accuracy.csv",
+        "tables/claims.csv",
+        "tables/energy.csv",
+    ):
         made, before = (folder / "results/tiny" / name for folder in (published, done))
         assert made.read_bytes() == before.read_bytes()
 

@@ -80,6 +80,7 @@ rule tables:
     input:
         rules.accuracy_table.output,
         rules.claim_sheet.output,
+        rules.energy_table.output if MEASURED else [],
 
 
 rule figures:

@@ -1,0 +1,60 @@
+localrules:
+    energy_table,
+
+
+# The base run of the lowest seed, for each set and each model of layers.
+MEASURED = {}
+for run in sorted(plan.runs, key=lambda run: run.seed):
+    if run.variant == BASE and run.model != "tfidf":
+        MEASURED.setdefault((run.dataset, run.model), run.id)
+
+
+rule measure_energy:
+    """Operations and spikes of a model on the test sentences, and what they cost in energy."""
+    input:
+        model="<work>/models/{id}",
+        corpus=corpus,
+    output:
+        "<results>/energy/{id}.json",
+    log:
+        "<logs>/energy/{id}.log",
+    benchmark:
+        "<benchmarks>/energy/{id}.tsv"
+    wildcard_constraints:
+        id=one_of(MEASURED.values()),
+    conda:
+        "../../envs/spikebert.yaml"
+    threads: plan.threads
+    resources:
+        mem_mb=more_at_retry(4000),
+        runtime=more_at_retry(120),
+    shell:
+        "python -m spikebert energy {input.model:q} --corpus {input.corpus:q}"
+        " --threads {threads} --out {output:q} > {log:q} 2>&1"
+
+
+rule energy_table:
+    """Energy by convention and length, beside BERT's and the paper's."""
+    input:
+        records=[f"<results>/energy/{id}.json" for id in MEASURED.values()],
+    output:
+        csv=report(
+            "<results>/tables/energy.csv",
+            caption="../report/energy_table.rst",
+            category="Energy",
+            labels={"result": "table"},
+        ),
+        md="<results>/tables/energy.md",
+        tex="<results>/tables/energy.tex",
+    log:
+        "<logs>/energy_table.log",
+    conda:
+        "../../envs/spikebert.yaml"
+    params:
+        records=repeated("records"),
+        datasets=lambda wildcards: plan.notes(),
+        about=lambda wildcards: plan.about(),
+        out=subpath(output.csv, parent=True),
+    shell:
+        "python -m spikebert energy-table {params.records:q} --datasets {params.datasets:q}"
+        " --out {params.out:q} > {log:q} 2>&1"
