@@ -7,6 +7,7 @@ rule claim_sheet:
     input:
         records=[f"<results>/records/{id}.json" for id in RUNS],
         predictions=[f"<results>/predictions/{id}.csv" for id in RUNS],
+        energy=[rules.energy_table.output.csv] if MEASURED else [],
     output:
         claims=report(
             "<results>/tables/claims.csv",
@@ -28,9 +29,10 @@ rule claim_sheet:
     params:
         records=repeated("records"),
         predictions=repeated("predictions"),
+        energy=repeated("energy"),
         datasets=lambda wildcards: plan.notes(),
         about=lambda wildcards: plan.about(),
         out=subpath(output.claims, parent=True),
     shell:
-        "python -m spikebert claims {params.records:q} {params.predictions:q}"
+        "python -m spikebert claims {params.records:q} {params.predictions:q} {params.energy:q}"
         " --datasets {params.datasets:q} --out {params.out:q} > {log:q} 2>&1"
