@@ -2,10 +2,11 @@ localrules:
     energy_table,
 
 
-# The base run of the lowest seed, for each set and each model of layers.
+# The base run of the lowest seed, for each set and each model of layers; stage 2 alone makes a
+# student of the same shape as both stages.
 MEASURED = {}
 for run in sorted(plan.runs, key=lambda run: run.seed):
-    if run.variant == BASE and run.model != "tfidf":
+    if run.variant == BASE and run.model not in ("tfidf", "stage2_only"):
         MEASURED.setdefault((run.dataset, run.model), run.id)
 
 
