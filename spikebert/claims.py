@@ -45,9 +45,9 @@ from .paper import (
     SETS,
     paper_difference,
 )
-from .records import Record
 from .schema import BASE
 from .significance import Difference, from_draws
+from .sweeps import sweep
 
 COLUMNS = (
     "id",
@@ -244,30 +244,6 @@ def _table3(evidence: Evidence) -> Iterator[Claim]:
 # Figure 3
 
 
-def _flat(record: Record) -> dict[str, Any]:
-    return {
-        f"{section}.{key}": value
-        for section, values in record.settings.items()
-        if isinstance(values, Mapping)
-        for key, value in values.items()
-    }
-
-
-def sweep(evidence: Evidence, dataset: str, setting: str) -> dict[Any, Label]:
-    """The values of a dotted setting for which SpikeBERT ran, all else as in its base runs."""
-    base = evidence.of(dataset, SPIKEBERT)
-    if not base or setting not in _flat(base[0]):
-        return {}
-    start = _flat(base[0])
-    found = {start[setting]: SPIKEBERT}
-    for (name, model, variant), members in evidence.groups.items():
-        own = _flat(members[0])
-        same = (name, model) == (dataset, "spikebert") and own.keys() == start.keys()
-        if same and {key for key in own if own[key] != start[key]} == {setting}:
-            found[own[setting]] = (model, variant)
-    return dict(sorted(found.items()))
-
-
 def _best(
     evidence: Evidence, setting: str, value: float | None = None
 ) -> tuple[dict[str, Comparison | str], str]:
@@ -276,7 +252,7 @@ def _best(
     Also the two in words. Values count that all swept sets have, and the paper's own sets come
     before stand-ins. The rival is chosen by the same test rows, which favours it a little.
     """
-    sweeps = {name: sweep(evidence, name, setting) for name in SETS}
+    sweeps = {name: sweep(evidence.groups, name, setting) for name in SETS}
     swept = {name: labels for name, labels in sweeps.items() if len(labels) > 1}
     swept = {n: v for n, v in swept.items() if not evidence.is_stand_in(n)} or swept
     common = set.intersection(*(set(labels) for labels in swept.values())) if swept else set()

@@ -562,6 +562,18 @@ def energy_table(
     write_energy_tables(records, out, parse(datasets, "--datasets"))
 
 
+@app.command("sweep-figures")
+def sweep_figures(
+    records: Annotated[list[Path], typer.Option(help="Records, one or more files.")],
+    out: Folder,
+    datasets: JsonText = "{}",
+) -> None:
+    """Draw accuracy against time steps, depth and decay, from records of variants."""
+    from .sweeps import write_sweep_figures
+
+    write_sweep_figures(records, out, parse(datasets, "--datasets"))
+
+
 def main() -> None:
     """Run the command line; a user's mistake is printed on one screen, with exit status 2."""
     try:

@@ -25,7 +25,7 @@ LAYERS = [
     {"schema", "configuration", "augment", "probes", "energy"},
     {"plan", "corpora", "modeling", "tables"},
     {"distillation", "training", "taught", "figures", "early_exit", "evidence", "energy_table"},
-    {"steps", "inference", "probe_figures", "ablation"},
+    {"steps", "inference", "probe_figures", "ablation", "sweeps"},
     {"baselines", "bench", "inspection", "claims", "energy_run"},
     {"cli"},
     {"__init__", "__main__"},
@@ -73,7 +73,10 @@ def test_imports_go_down(path: Path) -> None:
     ("modules", "heavy"),
     [
         ("plan, schema", "torch, transformers, datasets, pandas, matplotlib, numpy"),
-        ("tables, figures, probe_figures, claims, energy_table", "torch, transformers, datasets"),
+        (
+            "tables, figures, probe_figures, claims, sweeps, energy_table",
+            "torch, transformers, datasets",
+        ),
         ("cli", "torch, transformers, datasets, pandas, matplotlib"),
     ],
 )

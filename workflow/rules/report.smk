@@ -1,6 +1,7 @@
 localrules:
     accuracy_table,
     accuracy_and_curves,
+    sweep_figures,
     models,
     records,
     tables,
@@ -66,6 +67,46 @@ rule accuracy_and_curves:
         " --out {params.out:q} > {log:q} 2>&1"
 
 
+rule sweep_figures:
+    """Figure 3: accuracy against time steps, depth and decay, where variants swept them."""
+    input:
+        records=[f"<results>/records/{id}.json" for id in RUNS],
+    output:
+        timesteps=report(
+            "<results>/figures/sweep_timesteps.svg",
+            caption="../report/sweeps.rst",
+            category="Sweeps",
+            labels={"result": "time steps"},
+        ),
+        depth=report(
+            "<results>/figures/sweep_depth.svg",
+            caption="../report/sweeps.rst",
+            category="Sweeps",
+            labels={"result": "depth"},
+        ),
+        beta=report(
+            "<results>/figures/sweep_beta.svg",
+            caption="../report/sweeps.rst",
+            category="Sweeps",
+            labels={"result": "decay"},
+        ),
+        png=multiext(
+            "<results>/figures/", "sweep_timesteps.png", "sweep_depth.png", "sweep_beta.png"
+        ),
+    log:
+        "<logs>/sweep_figures.log",
+    conda:
+        "../../envs/spikebert.yaml"
+    params:
+        records=repeated("records"),
+        datasets=lambda wildcards: plan.notes(),
+        about=lambda wildcards: plan.about(),
+        out=subpath(output.beta, parent=True),
+    shell:
+        "python -m spikebert sweep-figures {params.records:q} --datasets {params.datasets:q}"
+        " --out {params.out:q} > {log:q} 2>&1"
+
+
 rule models:
     input:
         [f"<work>/models/{id}" for id, run in RUNS.items() if run.model != "tfidf"],
@@ -86,4 +127,5 @@ rule tables:
 rule figures:
     input:
         rules.accuracy_and_curves.output,
+        rules.sweep_figures.output,
         rules.probe_figures.output if "en" in PROBED else [],
