@@ -255,6 +255,8 @@ def bench_figure(found: Mapping[str, Any]) -> Figure:
         panel.set_xlabel(name)
         panel.set_title(f"time ~ {name[-1]}^{power:.2f}")
     panels[0].set_ylabel("one update (ms)")
+    panels[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panels[0].yaxis.set_major_formatter("{x:g}")
     return figure
 
 
