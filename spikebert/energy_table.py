@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tabulate import tabulate
 
 from .energy_account import CONVENTIONS, DENSE, EnergyRecord, matching_length, read_energy
 from .errors import UserError
 from .paper import paper_energy
 from .records import write_text
 from .schema import BASE, MODELS
-from .tables import RECALLED_NOTE
+from .tables import RECALLED_NOTE, latex, markdown
 
 COLUMNS = (
     "dataset",
@@ -154,27 +153,13 @@ def notes_of(table: pd.DataFrame, analogues: set[str], marks: tuple[str, str]) -
 
 def to_markdown(table: pd.DataFrame, analogues: set[str]) -> str:
     marks = (r"\*", "†")
-    body = tabulate(
-        _printed(table, analogues, marks).values.tolist(),
-        headers=list(COLUMNS),
-        tablefmt="github",
-        disable_numparse=True,
-        colalign=["right" if name in NUMBERS else "left" for name in COLUMNS],
-    )
-    return "\n\n".join([body, *notes_of(table, analogues, marks)]) + "\n"
+    return markdown(_printed(table, analogues, marks), NUMBERS, notes_of(table, analogues, marks))
 
 
 def to_latex(table: pd.DataFrame, analogues: set[str]) -> str:
-    """A `tabular` for the package booktabs, its notes in small print below."""
     marks = ("*", "†")
-    body = _printed(table, analogues, marks).to_latex(
-        index=False,
-        escape=True,
-        column_format="".join("r" if name in NUMBERS else "l" for name in COLUMNS),
-    )
-    notes = [line.replace("_", r"\_") for line in notes_of(table, analogues, marks)]
-    text = body + "\n\\footnotesize\n" + "\\\\\n".join(notes) + "\n"
-    return text.replace("†", r"\dag{}")
+    kinds = dict.fromkeys(NUMBERS, "r")
+    return latex(_printed(table, analogues, marks), kinds, notes_of(table, analogues, marks))
 
 
 def write_energy_tables(

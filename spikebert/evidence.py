@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tabulate import tabulate
 
 from .errors import UserError
 from .records import Record, read_predictions, read_records, write_text
@@ -29,7 +28,7 @@ from .significance import (
     right_rows,
     welch,
 )
-from .tables import RECALLED_NOTE, Key, group
+from .tables import RECALLED_NOTE, Key, group, latex, markdown
 
 SEEDLESS = ("tfidf",)  # the same for every seed
 INTERVAL_NOTE = (
@@ -211,20 +210,6 @@ def write_sheet(
     recalled = "recalled" in set(frame["paper_status"])
     notes = [*notes, *([f"† {RECALLED_NOTE}."] if recalled else [])]
     text = _printed(frame, formats, paper)
-    body = tabulate(
-        text.values.tolist(),
-        headers=list(frame.columns),
-        tablefmt="github",
-        disable_numparse=True,
-        colalign=["right" if name in formats else "left" for name in frame.columns],
-    )
-    write_text(path.with_suffix(".md"), "\n\n".join([body, *notes]) + "\n")
+    write_text(path.with_suffix(".md"), markdown(text, formats, notes))
     kinds = dict.fromkeys(wide, "p{4cm}") | dict.fromkeys(formats, "r")
-    latex = text.to_latex(
-        index=False,
-        escape=True,
-        column_format="".join(kinds.get(name, "l") for name in frame.columns),
-    )
-    below = "\\\\\n".join(note.replace("%", r"\%").replace("_", r"\_") for note in notes)
-    latex = f"{latex}\n\\footnotesize\n{below}\n".replace("†", r"\dag{}")
-    write_text(path.with_suffix(".tex"), latex)
+    write_text(path.with_suffix(".tex"), latex(text, kinds, notes))

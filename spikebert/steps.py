@@ -6,11 +6,9 @@ the selected weights, in float32, read the test rows once.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import platform
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -46,7 +44,7 @@ from .distillation import (
 )
 from .errors import UserError
 from .modeling import SpikeBertForSequenceClassification, SpikeBertModel
-from .records import Record, write_json, write_predictions, write_record
+from .records import Record, whole, write_json, write_predictions, write_record
 from .settings import (
     DirectSettings,
     DistillSettings,
@@ -107,18 +105,6 @@ class Run:
     variant: str
     seed: int
     teacher: str | None = None
-
-
-@contextlib.contextmanager
-def whole(folder: Path) -> Iterator[Path]:
-    """A temporary folder that takes the place of `folder` when the block succeeds."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-        part = Path(temporary) / folder.name
-        part.mkdir()
-        yield part
-        shutil.rmtree(folder, ignore_errors=True)
-        part.replace(folder)
 
 
 def versions() -> dict[str, str]:

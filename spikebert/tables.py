@@ -133,10 +133,8 @@ def _printed(table: pd.DataFrame, analogues: set[str], marks: tuple[str, str]) -
     return text
 
 
-def _notes(
-    table: pd.DataFrame, analogues: set[str], marks: tuple[str, str], percent: str = "%"
-) -> list[str]:
-    lines = [INTERVAL_NOTE.replace("%", percent)]
+def _notes(table: pd.DataFrame, analogues: set[str], marks: tuple[str, str]) -> list[str]:
+    lines = [INTERVAL_NOTE]
     if analogues & set(table["dataset"]):
         lines.append(f"{marks[0]} {ANALOGUE_NOTE}.")
     if "recalled" in set(table["paper_status"]):
@@ -144,30 +142,42 @@ def _notes(
     return lines
 
 
-def to_markdown(table: pd.DataFrame, analogues: set[str]) -> str:
-    marks = (r"\*", "†")
-    numbers = (*PERCENT, *COUNTS)
+def markdown(text: pd.DataFrame, numbers: Iterable[str], notes: Sequence[str]) -> str:
+    """A Markdown table of cells that are text, columns of numbers to the right, notes below."""
+    right = set(numbers)
     body = tabulate(
-        _printed(table, analogues, marks).values.tolist(),
-        headers=list(COLUMNS),
+        text.values.tolist(),
+        headers=list(text.columns),
         tablefmt="github",
         disable_numparse=True,
-        colalign=["right" if name in numbers else "left" for name in COLUMNS],
+        colalign=["right" if name in right else "left" for name in text.columns],
     )
-    return "\n\n".join([body, *_notes(table, analogues, marks)]) + "\n"
+    return "\n\n".join([body, *notes]) + "\n"
+
+
+def latex(text: pd.DataFrame, kinds: Mapping[str, str], notes: Sequence[str]) -> str:
+    """A `tabular` for the package booktabs, its notes in small print below; `kinds` are the columns
+    that are not "l"."""
+    body = text.to_latex(
+        index=False,
+        escape=True,
+        column_format="".join(kinds.get(name, "l") for name in text.columns),
+    )
+    below = "\\\\\n".join(note.replace("%", r"\%").replace("_", r"\_") for note in notes)
+    return f"{body}\n\\footnotesize\n{below}\n".replace("†", r"\dag{}")
+
+
+def to_markdown(table: pd.DataFrame, analogues: set[str]) -> str:
+    marks = (r"\*", "†")
+    text = _printed(table, analogues, marks)
+    return markdown(text, (*PERCENT, *COUNTS), _notes(table, analogues, marks))
 
 
 def to_latex(table: pd.DataFrame, analogues: set[str]) -> str:
-    """A `tabular` for the package booktabs, its notes in a minipage below."""
     marks = ("*", "†")
-    numbers = (*PERCENT, *COUNTS)
-    body = _printed(table, analogues, marks).to_latex(
-        index=False,
-        escape=True,
-        column_format="".join("r" if name in numbers else "l" for name in COLUMNS),
-    )
-    notes = [line.replace("†", r"\dag{}") for line in _notes(table, analogues, marks, r"\%")]
-    return body.replace("†", r"\dag{}") + "\n\\footnotesize\n" + "\\\\\n".join(notes) + "\n"
+    text = _printed(table, analogues, marks)
+    kinds = dict.fromkeys((*PERCENT, *COUNTS), "r")
+    return latex(text, kinds, _notes(table, analogues, marks))
 
 
 def write_tables(

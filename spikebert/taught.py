@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from .records import whole
 from .settings import digest
 
 BATCH = 64
@@ -112,22 +111,12 @@ def ask(
     entry = cache.folder / digest({**identity, "layers": wanted})
     with filelock.FileLock(cache.folder / f".{entry.name}.lock"):
         if not (entry / "taught.json").exists():
-            with _whole(entry) as part:
+            with whole(entry) as part:
                 _write(part, teacher, examples, collate, wanted, autocast)
         (entry / "taught.json").touch()  # used now
         taught = Taught(entry)
     _prune(cache, entry)
     return taught
-
-
-@contextmanager
-def _whole(entry: Path) -> Iterator[Path]:
-    """A folder that becomes `entry` when the block succeeds."""
-    with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".part-") as folder:
-        part = Path(folder) / entry.name
-        part.mkdir()
-        yield part
-        part.replace(entry)
 
 
 @torch.inference_mode()

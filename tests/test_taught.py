@@ -130,7 +130,7 @@ def test_two_jobs_make_one_entry(tmp_path):
         assert job.exitcode == 0
     assert first == second
     assert len(entries(tmp_path)) == 1
-    assert not list(tmp_path.glob(".part-*"))
+    assert not [path for path in tmp_path.glob(".*") if path.is_dir()]
 
 
 def test_a_job_that_dies_leaves_nothing_that_looks_whole(tmp_path, monkeypatch):
