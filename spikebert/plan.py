@@ -15,7 +15,7 @@ from typing import Any
 
 from .errors import UserError
 from .schema import BASE, DISTILLED, MODELS, SECTIONS, dotted, from_text, kinds_of, read_config
-from .settings import ALGORITHM, STEPS, check, digest, schema_of
+from .settings import ALGORITHM, LATER, STEPS, check, digest, schema_of
 from .specs import MEMBER
 
 # The sections that each step is given.
@@ -156,8 +156,15 @@ def canonical(value: Any) -> str:
 
 
 def step_settings(step: str, settings: Settings) -> str:
-    sections = {section: settings[section] for section in STEP_SECTIONS[step]}
+    """JSON of the sections that `step` is given, without the `LATER` settings at their default."""
+    sections = {section: _told(section, settings[section]) for section in STEP_SECTIONS[step]}
     return canonical({**sections, "algorithm": ALGORITHM[step]})
+
+
+def _told(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    default = dataclasses.asdict(SECTIONS[section]())
+    late = {name for name in LATER.get(section, ()) if values[name] == default[name]}
+    return {name: value for name, value in values.items() if name not in late}
 
 
 def content(spec: Mapping[str, Any]) -> str:

@@ -118,6 +118,21 @@ def test_stage1_is_shared_by_seeds_and_by_variants_of_stage2() -> None:
     assert keys["films.spikebert.base.s1"] != keys["films.spikebert.beta-0.8.s1"]
 
 
+def test_a_later_setting_at_its_default_leaves_published_results_alone() -> None:
+    made = make_plan(yaml.safe_load((ROOT / "config/small.yaml").read_text("utf-8")))
+    assert {run.stage1 for run in made.of("spikebert").values()} == {"en.96044a38541c"}
+    row = {"models": ["spikebert"]}
+    base, null, capped = (
+        plan([row], steps={**TINY["steps"], "stage1": {**TINY["steps"]["stage1"], **more}})
+        for more in ({}, {"max_sentences": None}, {"max_sentences": 10})
+    )
+    run, same, other = (made.of("spikebert")["films.spikebert.base.s1"] for made in (base, null, capped))
+    assert "max_sentences" not in run.step("stage1")
+    assert run.step("stage1") == same.step("stage1")
+    assert '"max_sentences":10' in other.step("stage1")
+    assert other.stage1 != run.stage1
+
+
 def test_variant_starts_from_its_base_row() -> None:
     made = plan(
         [
