@@ -126,7 +126,9 @@ def test_a_later_setting_at_its_default_leaves_published_results_alone() -> None
         plan([row], steps={**TINY["steps"], "stage1": {**TINY["steps"]["stage1"], **more}})
         for more in ({}, {"max_sentences": None}, {"max_sentences": 10})
     )
-    run, same, other = (made.of("spikebert")["films.spikebert.base.s1"] for made in (base, null, capped))
+    run, same, other = (
+        made.of("spikebert")["films.spikebert.base.s1"] for made in (base, null, capped)
+    )
     assert "max_sentences" not in run.step("stage1")
     assert run.step("stage1") == same.step("stage1")
     assert '"max_sentences":10' in other.step("stage1")
