@@ -602,13 +602,26 @@ def energy_table(
     write_energy_tables(records, out, parse(datasets, "--datasets"))
 
 
+@app.command("cost-table")
+def cost_table(
+    records: Annotated[list[Path], typer.Option(help="Records, one or more files.")],
+    out: Folder,
+    energies: Annotated[list[Path] | None, typer.Option(help="Files made by `energy`.")] = None,
+    datasets: JsonText = "{}",
+) -> None:
+    """Write what training cost: tokens, time, memory, and MACs where energy was counted."""
+    from .cost_table import write_cost_tables
+
+    write_cost_tables(records, energies or [], out, parse(datasets, "--datasets"))
+
+
 @app.command("sweep-figures")
 def sweep_figures(
     records: Annotated[list[Path], typer.Option(help="Records, one or more files.")],
     out: Folder,
     datasets: JsonText = "{}",
 ) -> None:
-    """Draw accuracy against time steps, depth and decay, from records of variants."""
+    """Draw accuracy against settings of the student and the text of stage 1, from variants."""
     from .sweeps import write_sweep_figures
 
     write_sweep_figures(records, out, parse(datasets, "--datasets"))

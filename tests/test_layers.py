@@ -25,7 +25,16 @@ LAYERS = [
     },
     {"schema", "configuration", "augment", "probes", "energy"},
     {"plan", "corpora", "modeling", "tables"},
-    {"distillation", "training", "taught", "figures", "early_exit", "evidence", "energy_table"},
+    {
+        "distillation",
+        "training",
+        "taught",
+        "figures",
+        "early_exit",
+        "evidence",
+        "energy_table",
+        "cost_table",
+    },
     {"steps", "inference", "probe_figures", "ablation", "sweeps"},
     {"baselines", "bench", "inspection", "claims", "energy_run", "calibration_figure"},
     {"cli"},
@@ -75,7 +84,7 @@ def test_imports_go_down(path: Path) -> None:
     [
         ("plan, schema", "torch, transformers, datasets, pandas, matplotlib, numpy"),
         (
-            "tables, figures, probe_figures, claims, sweeps, energy_table, calibration_figure",
+            "tables, figures, probe_figures, claims, sweeps, energy_table, cost_table, calibration_figure",
             "torch, transformers, datasets",
         ),
         ("cli", "torch, transformers, datasets, pandas, matplotlib"),
