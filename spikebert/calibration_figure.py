@@ -30,7 +30,8 @@ def calibration_figure(found: Mapping[str, Any], notes: Notes | None = None) -> 
     left, right = figure.subfigures(
         1, 2, width_ratios=[1.3 * PANEL_WIDTH, 3 * side], squeeze=False
     )[0]
-    _draw_reliability(*left.subplots(2, 1, sharex=True, height_ratios=[3, 1]), found["models"])
+    above, below = left.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    _draw_reliability(above, below, found["models"])
     together = found["together"]
     consistency = together["error_consistency"]
     panels = right.subplots(1, 3)

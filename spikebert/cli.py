@@ -615,6 +615,17 @@ def cost_table(
     write_cost_tables(records, energies or [], out, parse(datasets, "--datasets"))
 
 
+@app.command()
+def pages(
+    tables: Annotated[list[Path], typer.Argument(help="Tables in Markdown, NAME.md.")],
+    out: Annotated[Path, typer.Option(help="Folder; each becomes NAME.html.", file_okay=False)],
+) -> None:
+    """Turn Markdown tables into web pages that load nothing."""
+    from .pages import write_pages
+
+    write_pages(tables, out)
+
+
 @app.command("sweep-figures")
 def sweep_figures(
     records: Annotated[list[Path], typer.Option(help="Records, one or more files.")],

@@ -271,7 +271,9 @@ def calibration(
     stats = json.loads((corpus / "stats.json").read_text(encoding="utf-8"))
     rows = read_rows(corpus / f"{split}.jsonl")
     labels = np.array([row["label"] for row in rows])
-    both = [probabilities(f, rows, stats["labels"], max_length) for f in (student, teacher)]
+    ours, theirs = (
+        probabilities(folder, rows, stats["labels"], max_length) for folder in (student, teacher)
+    )
     write_json(
         out,
         {
@@ -280,7 +282,7 @@ def calibration(
             "student": name_of(student),
             "teacher": name_of(teacher),
             "max_length": max_length,
-            **compare(*both, labels, stats["labels"]),
+            **compare(ours, theirs, labels, stats["labels"]),
             "schema": SCHEMA_VERSION,
         },
     )

@@ -23,7 +23,7 @@ LAYERS = [
         "energy_account",
         "calibration",
     },
-    {"schema", "configuration", "augment", "probes", "energy"},
+    {"schema", "configuration", "augment", "probes", "energy", "pages"},
     {"plan", "corpora", "modeling", "tables"},
     {
         "distillation",
@@ -84,7 +84,8 @@ def test_imports_go_down(path: Path) -> None:
     [
         ("plan, schema", "torch, transformers, datasets, pandas, matplotlib, numpy"),
         (
-            "tables, figures, probe_figures, claims, sweeps, energy_table, cost_table, calibration_figure",
+            "tables, figures, probe_figures, claims, sweeps, energy_table, cost_table, "
+            "calibration_figure, pages",
             "torch, transformers, datasets",
         ),
         ("cli", "torch, transformers, datasets, pandas, matplotlib"),

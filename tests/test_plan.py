@@ -201,6 +201,23 @@ def test_captions_call_stand_ins_by_their_name() -> None:
     ]
 
 
+def test_captions_say_how_large_and_how_long() -> None:
+    datasets = copy.deepcopy(TINY["datasets"])
+    datasets["films"]["caps"] = {"train": 1600, "test": 20}
+    rows = [
+        {"models": ["spikebert"]},
+        {"models": ["spikebert"], "variant": "t1", "overrides": {"model.timesteps": 1}},
+    ]
+    assert plan(rows, datasets=datasets).about() == [
+        "**films** (sentences on films, written for this test): teacher, spikebert; seeds 1; "
+        "at most 1,600 train, 20 test rows; student 1 x 16 (blocks x width), T = 2; "
+        "epochs: finetune 1, stage1 1, stage2 1; variants: t1.",
+        "teacher, *en*: BERT pre-trained on the training rows.",
+        "text of stage 1, *en*: the training rows.",
+        "**waimai**: no offline source.",
+    ]
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "unknown name at the top": ({"learning_rat": 1}, "steps.stage2.learning_rate"),
     "setting at the top": ({"beta": 0.8}, "did you mean model.beta?"),
