@@ -56,7 +56,7 @@ def copy_repository(folder: Path) -> Path:
     return folder
 
 
-def snakemake(folder: Path, *arguments: str, status: int = 0) -> str:
+def snakemake(folder: Path, *arguments: str, status: int = 0, **environment: str) -> str:
     """What Snakemake prints. The test fails unless it ends with `status`."""
     run = subprocess.run(
         [sys.executable, "-m", "snakemake", *arguments],
@@ -67,7 +67,8 @@ def snakemake(folder: Path, *arguments: str, status: int = 0) -> str:
         text=True,
         check=False,
         # Nothing of this process's environment but what every process needs.
-        env={k: v for k, v in os.environ.items() if not k.startswith(("SNAKEMAKE", "PYTHONPATH"))},
+        env={k: v for k, v in os.environ.items() if not k.startswith(("SNAKEMAKE", "PYTHONPATH"))}
+        | environment,
     )
     assert run.returncode == status, run.stdout[-6000:]
     return run.stdout
