@@ -21,12 +21,22 @@ LAYERS = [
         "attention",
         "significance",
         "energy_account",
+        "calibration",
     },
-    {"schema", "configuration", "augment", "probes", "energy"},
+    {"schema", "configuration", "augment", "probes", "energy", "pages"},
     {"plan", "corpora", "modeling", "tables"},
-    {"distillation", "training", "taught", "figures", "early_exit", "evidence", "energy_table"},
+    {
+        "distillation",
+        "training",
+        "taught",
+        "figures",
+        "early_exit",
+        "evidence",
+        "energy_table",
+        "cost_table",
+    },
     {"steps", "inference", "probe_figures", "ablation", "sweeps"},
-    {"baselines", "bench", "inspection", "claims", "energy_run"},
+    {"baselines", "bench", "inspection", "claims", "energy_run", "calibration_figure"},
     {"cli"},
     {"__init__", "__main__"},
 ]
@@ -74,7 +84,8 @@ def test_imports_go_down(path: Path) -> None:
     [
         ("plan, schema", "torch, transformers, datasets, pandas, matplotlib, numpy"),
         (
-            "tables, figures, probe_figures, claims, sweeps, energy_table",
+            "tables, figures, probe_figures, claims, sweeps, energy_table, cost_table, "
+            "calibration_figure, pages",
             "torch, transformers, datasets",
         ),
         ("cli", "torch, transformers, datasets, pandas, matplotlib"),
