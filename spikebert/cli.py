@@ -392,6 +392,30 @@ def bench(
 
 
 @app.command()
+def forecast(
+    config: Annotated[Path, typer.Option(help="The configuration to run.", dir_okay=False)],
+    records: Annotated[
+        list[Path], typer.Option(help="Records, or folders of them, of a finished run.")
+    ],
+    bench: Annotated[Path, typer.Option(help="What `bench` wrote.", dir_okay=False)],
+    out: Folder,
+    draws: Annotated[int, typer.Option(min=1, help="augment.n_iter of the records' run.")] = 3,
+) -> None:
+    """Write what a configuration will take on GPUs: hours, memory, disk, and for 10 and 1000 times
+    its text."""
+    import yaml
+
+    from .forecast import write_forecast
+    from .plan import make_plan
+
+    files = [
+        f for path in records for f in (sorted(path.glob("*.json")) if path.is_dir() else [path])
+    ]
+    plan = make_plan(yaml.safe_load(config.read_text(encoding="utf-8")))
+    write_forecast(plan, files, bench, draws, out)
+
+
+@app.command()
 def predict(
     model: Annotated[Path, typer.Argument(help="A trained student, teacher or published folder.")],
     texts: Annotated[list[str], typer.Argument(help="One or more sentences.")],

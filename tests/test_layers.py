@@ -12,8 +12,9 @@ PACKAGE = Path(__file__).parents[1] / "spikebert"
 # From the bottom to the top; a new module has to find its place here.
 LAYERS = [
     {"errors", "specs", "texts", "paper", "metrics", "losses", "neurons"},
+    {"settings"},
+    {"costs"},
     {
-        "settings",
         "records",
         "sources",
         "readers",
@@ -35,7 +36,7 @@ LAYERS = [
         "energy_table",
         "cost_table",
     },
-    {"steps", "inference", "probe_figures", "ablation", "sweeps"},
+    {"steps", "inference", "probe_figures", "ablation", "sweeps", "forecast"},
     {"baselines", "bench", "inspection", "claims", "energy_run", "calibration_figure"},
     {"cli"},
     {"__init__", "__main__"},
