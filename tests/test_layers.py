@@ -12,6 +12,8 @@ PACKAGE = Path(__file__).parents[1] / "spikebert"
 # From the bottom to the top; a new module has to find its place here.
 LAYERS = [
     {"errors", "specs", "texts", "paper", "metrics", "losses", "neurons"},
+    {"sums"},
+    {"hub"},
     {
         "settings",
         "records",
