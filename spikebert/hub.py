@@ -157,7 +157,8 @@ def upload(folder: Path, repository: str, token: str, private: bool) -> str:
         api.create_repo(repository, private=private, exist_ok=True)
         return str(api.upload_folder(repo_id=repository, folder_path=folder).commit_url)
 
-    return attempt(push, f"hub model {repository}", "leave to write into it")
+    expected = f"leave to write into it ({folder} is whole: `hf upload {repository} {folder}`)"
+    return attempt(push, f"hub model {repository}", expected)
 
 
 def attempt(action: Callable[[], T], what: str, expected: str) -> T:
@@ -189,6 +190,12 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+def _statuses(error: BaseException) -> list[int]:
+    """The HTTP statuses that an error and what it came from tell of."""
+    answers = [getattr(e, "response", None) for e in _chain(error)]
+    return [answer.status_code for answer in answers if answer is not None]
+
+
 def may_pass(error: BaseException) -> bool:
     """Whether the same request may succeed later: the server or the connection broke."""
     from huggingface_hub.errors import OfflineModeIsEnabled
@@ -196,9 +203,7 @@ def may_pass(error: BaseException) -> bool:
     errors = list(_chain(error))
     if any(isinstance(e, OfflineModeIsEnabled) for e in errors):
         return False
-    answers = [getattr(e, "response", None) for e in errors]
-    statuses = [answer.status_code for answer in answers if answer is not None]
-    if statuses:
+    if statuses := _statuses(error):
         return statuses[0] in PASSING
     # The clients' own errors of transport are told by name: which library they use has changed.
     names = {base.__name__ for e in errors for base in type(e).__mro__}
@@ -233,7 +238,11 @@ def explained(error: Exception, what: str, expected: str, tries: int = 1) -> Use
         if any(isinstance(e, kind) for e in _chain(error)):
             return UserError(what, expected=expected, got=got, fix=fix)
     fix = f"check the network and the revision, or {KEPT}"
-    if "scripts are no longer supported" in str(error):
+    if set(_statuses(error)) & {401, 403}:
+        fix = (
+            "the token is not valid here, or gives no leave: make another (HF_TOKEN, hf auth login)"
+        )
+    elif "scripts are no longer supported" in str(error):
         fix = "its script is never run: name a revision with data files (refs/convert/parquet)"
     elif may_pass(error):
         fix = f"try again later, or {KEPT}"

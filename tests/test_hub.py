@@ -341,6 +341,13 @@ def test_a_token_opens_the_gate(hub, online, tmp_path, bert):
         assert TOKEN.encode() not in file.read_bytes()
 
 
+def test_a_token_that_is_not_valid(hub, online, tmp_path, bert):
+    commit = publish(hub, bert, kind="")
+    hub.fail("model.safetensors", 401, times=9, method="HEAD")
+    assert is_one_screen(teacher(online, hub, tmp_path, commit), "the token is not valid here")
+    assert not any(r for r in hub.asked("model.safetensors", "HEAD")[1:])
+
+
 def test_a_split_that_is_not_there(hub, online, tmp_path):
     commit = publish(hub, {"train.parquet": LABELLED})
     assert is_one_screen(split(online, hub, tmp_path, commit, hub_split="nosuch"), "nosuch")

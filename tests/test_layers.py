@@ -27,8 +27,8 @@ LAYERS = [
     {"schema", "configuration", "augment", "probes", "energy"},
     {"plan", "corpora", "modeling", "tables"},
     {"distillation", "training", "taught", "figures", "early_exit", "evidence", "energy_table"},
-    {"steps", "inference", "probe_figures", "ablation", "sweeps"},
-    {"baselines", "bench", "inspection", "claims", "energy_run"},
+    {"steps", "inference", "probe_figures", "ablation", "sweeps", "cards"},
+    {"baselines", "bench", "inspection", "claims", "energy_run", "publish"},
     {"cli"},
     {"__init__", "__main__"},
 ]
