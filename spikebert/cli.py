@@ -532,6 +532,46 @@ def cka(
 
 
 @app.command()
+def calibration(
+    student: Annotated[Path, typer.Option(help="A trained student.", file_okay=False)],
+    teacher: Annotated[Path, typer.Option(help="Its fine-tuned teacher.", file_okay=False)],
+    corpus: CorpusDir,
+    out: Annotated[Path, typer.Option(help="JSON to write.", dir_okay=False)],
+    split: Annotated[Literal["dev", "test"], typer.Option(help="Whose rows.")] = "test",
+    max_length: Annotated[int, typer.Option(min=3, help="Tokens; longer rows are cut.")] = 512,
+    threads: Threads = 1,
+) -> None:
+    """Save how sure student and teacher are, how often they are right, and on which rows both err.
+
+    The expected calibration error is that of Guo et al. (2017), over 15 bins of confidence.
+    """
+    use_threads(threads)
+    from .calibration import read_calibration
+    from .inspection import calibration as step
+
+    step(student, teacher, corpus, out, split, max_length)
+    found = read_calibration(out)
+    for name, model in found["models"].items():
+        typer.echo(
+            f"{name}: accuracy {model['accuracy']:.4f}, mean confidence {model['confidence']:.4f}, "
+            f"ECE {model['ece']:.4f}"
+        )
+    typer.echo(f"same answer on {found['together']['agree']:.4f} of {found['rows']:,} rows")
+
+
+@app.command("calibration-figure")
+def calibration_figure(
+    source: Annotated[Path, typer.Option(help="File made by `calibration`.", dir_okay=False)],
+    out: Folder,
+    datasets: JsonText = "{}",
+) -> None:
+    """Draw what `calibration` saved: reliability diagram and confusion matrices."""
+    from .calibration_figure import write_calibration_figure
+
+    write_calibration_figure(source, out, parse(datasets, "--datasets"))
+
+
+@app.command()
 def attention(
     model: Annotated[Path, typer.Argument(help="A trained student.")],
     text: Annotated[str, typer.Argument(help="One sentence.")],
@@ -613,13 +653,37 @@ def energy_table(
     write_energy_tables(records, out, parse(datasets, "--datasets"))
 
 
+@app.command("cost-table")
+def cost_table(
+    records: Annotated[list[Path], typer.Option(help="Records, one or more files.")],
+    out: Folder,
+    energies: Annotated[list[Path] | None, typer.Option(help="Files made by `energy`.")] = None,
+    datasets: JsonText = "{}",
+) -> None:
+    """Write what training cost: tokens, time, memory, and MACs where energy was counted."""
+    from .cost_table import write_cost_tables
+
+    write_cost_tables(records, energies or [], out, parse(datasets, "--datasets"))
+
+
+@app.command()
+def pages(
+    tables: Annotated[list[Path], typer.Argument(help="Tables in Markdown, NAME.md.")],
+    out: Annotated[Path, typer.Option(help="Folder; each becomes NAME.html.", file_okay=False)],
+) -> None:
+    """Turn Markdown tables into web pages that load nothing."""
+    from .pages import write_pages
+
+    write_pages(tables, out)
+
+
 @app.command("sweep-figures")
 def sweep_figures(
     records: Annotated[list[Path], typer.Option(help="Records, one or more files.")],
     out: Folder,
     datasets: JsonText = "{}",
 ) -> None:
-    """Draw accuracy against time steps, depth and decay, from records of variants."""
+    """Draw accuracy against settings of the student and the text of stage 1, from variants."""
     from .sweeps import write_sweep_figures
 
     write_sweep_figures(records, out, parse(datasets, "--datasets"))

@@ -23,12 +23,22 @@ LAYERS = [
         "attention",
         "significance",
         "energy_account",
+        "calibration",
     },
-    {"schema", "configuration", "augment", "probes", "energy"},
+    {"schema", "configuration", "augment", "probes", "energy", "pages"},
     {"plan", "corpora", "modeling", "tables"},
-    {"distillation", "training", "taught", "figures", "early_exit", "evidence", "energy_table"},
+    {
+        "distillation",
+        "training",
+        "taught",
+        "figures",
+        "early_exit",
+        "evidence",
+        "energy_table",
+        "cost_table",
+    },
     {"steps", "inference", "probe_figures", "ablation", "sweeps", "cards"},
-    {"baselines", "bench", "inspection", "claims", "energy_run", "publish"},
+    {"baselines", "bench", "inspection", "claims", "energy_run", "calibration_figure", "publish"},
     {"cli"},
     {"__init__", "__main__"},
 ]
@@ -76,7 +86,8 @@ def test_imports_go_down(path: Path) -> None:
     [
         ("plan, schema", "torch, transformers, datasets, pandas, matplotlib, numpy"),
         (
-            "tables, figures, probe_figures, claims, sweeps, energy_table",
+            "tables, figures, probe_figures, claims, sweeps, energy_table, cost_table, "
+            "calibration_figure, pages",
             "torch, transformers, datasets",
         ),
         ("cli", "torch, transformers, datasets, pandas, matplotlib"),
