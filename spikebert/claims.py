@@ -50,7 +50,7 @@ from .paper import (
 from .records import write_text
 from .schema import BASE
 from .significance import Difference, from_draws
-from .sweeps import sweep
+from .sweeps import stands_on, sweep
 
 COLUMNS = (
     "id",
@@ -275,7 +275,9 @@ def _best(
 
     best = min(tried, key=lead)
     shown = ", ".join(f"{value:g}" for value in sorted(common))
-    return tried[best], f"{chosen:g} against {best:g}, the best other of {shown}"
+    others = dict.fromkeys(filter(None, map(stands_on, swept.values())))
+    on = f", runs like {', '.join(others)}, not the base" if others else ""
+    return tried[best], f"{chosen:g} against {best:g}, the best other of {shown}{on}"
 
 
 def _figure3(evidence: Evidence) -> Iterator[Claim]:
