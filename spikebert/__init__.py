@@ -41,6 +41,7 @@ def _register_config(_: ModuleType) -> None:
 
 def _register_models(_: ModuleType) -> None:
     import_module(".modeling", __name__)
+    import_module(".textcnn", __name__)
 
 
 # Our classes register themselves where they are defined, which happens as soon as the module that
