@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -465,8 +465,8 @@ def load_stage1(student: PreTrainedModel, alignment: nn.Module, folder: Path) ->
     """Put stage 1's student and projections into those of stage 2, every tensor or an error."""
     config = AutoConfig.from_pretrained(folder)
     check_same_model(config, student.config, str(folder))
-    found = type(student.base_model).from_pretrained(folder)
-    student.base_model.load_state_dict(found.state_dict(), strict=True)
+    body = cast(PreTrainedModel, student.base_model)
+    body.load_state_dict(type(body).from_pretrained(folder).state_dict(), strict=True)
     projections = load_file(folder / "projections.safetensors")
     try:
         alignment.load_state_dict(projections, strict=True)

@@ -4,7 +4,7 @@ positions and BERT's own dropout (0.1) and is otherwise trained as the spiking o
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +52,9 @@ def describe(model: ModelSettings, dense: bool) -> dict[str, Any]:
 
 def encoder(config: PreTrainedConfig) -> SpikeBertModel | BertModel:
     """A student without a head, at random."""
-    return SpikeBertModel(config) if isinstance(config, SpikeBertConfig) else BertModel(config)
+    if isinstance(config, SpikeBertConfig):
+        return SpikeBertModel(config)
+    return BertModel(cast(BertConfig, config))
 
 
 def classifier(
@@ -61,12 +63,13 @@ def classifier(
     """A student with a head, at random."""
     if isinstance(config, SpikeBertConfig):
         return SpikeBertForSequenceClassification(config)
-    return BertForSequenceClassification(config)
+    return BertForSequenceClassification(cast(BertConfig, config))
 
 
 def embedding_std(config: PreTrainedConfig) -> float:
     """The deviation of fresh word embeddings, in which a teacher's are taken over as well."""
-    std: float = getattr(config, "embedding_std", config.initializer_range)
+    name = "embedding_std" if hasattr(config, "embedding_std") else "initializer_range"
+    std: float = getattr(config, name)
     return std
 
 

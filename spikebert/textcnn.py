@@ -4,12 +4,12 @@
     SNN-TextCNN, step t     logits = mean over t of W dropout(SN(pool over windows of conv(s[t])))
                             s[t] = 1 where E > u[t], u uniform in [0, 1)
 
-The second is after Lv et al. (ICLR 2023): the embeddings E of a trained TextCNN are moved into [0, 1]
-and read as firing rates, ReLU becomes a neuron that does not leak, and the network is fine-tuned
-with a surrogate gradient, its embeddings as they are. Their paper pools by the mean and trains the
-TextCNN so as well; their code takes the maximum, as Kim does, and puts the neuron behind the pool.
-Both are there, as `pooling`. Here the neuron stands behind it, too. They have one more hidden layer
-and one more neuron behind it; the mean over time of the current in its place needs neither.
+The second is after Lv et al. (ICLR 2023). The embeddings E of a trained TextCNN are moved into
+[0, 1] and read as firing rates, ReLU becomes a neuron that does not leak, and the network is
+fine-tuned with a surrogate gradient, its embeddings as they are. Their paper pools by the mean, and
+trains the TextCNN so as well; their code takes the maximum, as Kim does, and puts the neuron behind
+the pool, where it is here. `pooling` offers both. Behind that they have a hidden layer and a neuron
+for each class; the mean over time of the head's current needs neither.
 
 Windows may hang over either end of a sentence, as in Kim's code, but see at least one of its words.
 What is no word is the padding token's embedding: 0 in TextCNN, and in the spiking network the rate
@@ -75,8 +75,7 @@ class TextCnnPreTrainedModel(PreTrainedModel):
         """x [..., D, margin + N + margin], mask [B, N] -> for each width of filters their output
         [..., F, windows], and which windows [B, windows] see a word."""
         found = []
-        for convolution in self.convolutions:
-            width = convolution.kernel_size[0]
+        for width, convolution in zip(self.config.widths, self.convolutions, strict=True):
             spare = self.margin - (width - 1)
             y = convolution(x[..., spare : x.shape[-1] - spare])
             seen = F.pad(mask.float(), (width - 1, width - 1))
@@ -169,8 +168,10 @@ def convert(
     snn.load_state_dict(cnn.state_dict(), strict=True)
     snn.word_embeddings.weight.copy_(((words - mean) / spread + 0.5).clamp(0, 1))
     for mine, theirs in zip(snn.convolutions, cnn.convolutions, strict=True):
+        mine, theirs = cast(nn.Conv1d, mine), cast(nn.Conv1d, theirs)
         mine.weight.copy_(theirs.weight * spread)
-        mine.bias.copy_(theirs.bias + (mean - spread / 2) * theirs.weight.sum((1, 2)))
+        shift = (mean - spread / 2) * theirs.weight.sum((1, 2))
+        cast(Tensor, mine.bias).copy_(cast(Tensor, theirs.bias) + shift)
     return snn
 
 
