@@ -41,6 +41,9 @@ def _register_config(_: ModuleType) -> None:
 
 def _register_models(_: ModuleType) -> None:
     import_module(".modeling", __name__)
+
+
+def _register_networks(_: ModuleType) -> None:
     import_module(".textcnn", __name__)
 
 
@@ -48,6 +51,7 @@ def _register_models(_: ModuleType) -> None:
 # holds transformers' own tables of classes is loaded (now, if it is loaded already).
 register_post_import_hook(_register_config, "transformers.models.auto.configuration_auto")
 register_post_import_hook(_register_models, "transformers.models.auto.modeling_auto")
+register_post_import_hook(_register_networks, f"{__name__}.modeling")
 
 
 def __getattr__(name: str) -> Any:
