@@ -43,6 +43,8 @@ ENERGY = {"measure_energy", "energy_table"}
 LOOKS = {"probe", "probe_figures", "calibration", "calibration_figure"}
 STAGE2 = {"stage2", *LOOKS, *REPORT, *ENERGY}
 STAGE1 = {"stage1", "cka", *STAGE2}
+MEASURED = {*REPORT, *ENERGY}
+SNN_TEXTCNN = {"snn_textcnn", *MEASURED}
 
 
 def copy_repository(folder: Path) -> Path:
@@ -120,8 +122,8 @@ def test_dry_run_of_a_fresh_clone_is_complete_and_quick(clone: Path, name: str) 
     counts = jobs(clone, "all", "--configfile", path)
     assert time.perf_counter() - start < 20  # 2.5 s where nothing else runs
     runs = make_plan(yaml.safe_load((ROOT / path).read_text("utf-8"))).runs
-    trained = {rule: counts[rule] for rule in ("tfidf", "finetune", "direct", "stage2")}
-    assert sum(trained.values()) == len(runs)
+    trained = ("tfidf", "textcnn", "snn_textcnn", "finetune", "direct", "stage2")
+    assert sum(counts[rule] for rule in trained) == len(runs)
     assert counts.keys() >= {"split", "corpus", "unlabelled", "stage1", "leaks", *REPORT}
 
 
@@ -230,6 +232,14 @@ RERUNS: dict[str, tuple[str, Any, set[str]]] = {
     "a setting of stage 1": ("steps.stage1.epochs", 2, STAGE1),
     "a setting of fine-tuning": ("steps.finetune.epochs", 2, {"finetune", *STAGE2}),
     "a setting of augmentation": ("augment.n_iter", 2, {"augment", "leaks", *STAGE2}),
+    "a setting of the dense student": (
+        "steps.dense_direct.epochs",
+        2,
+        {"direct", *REPORT, *ENERGY},
+    ),
+    "a setting of its stage 1": ("steps.dense_stage1.epochs", 2, {"stage1", "stage2", *REPORT}),
+    "a setting of TextCNN": ("steps.textcnn.filters", 3, {"textcnn", *SNN_TEXTCNN}),
+    "a setting of its neurons": ("steps.snn_textcnn.beta", 0.5, SNN_TEXTCNN),
     "a setting of TF-IDF": ("steps.tfidf.max_ngram", 1, {"tfidf", *REPORT}),
     "a cap": ("datasets.meals.caps", {"train": 10}, {"corpus", "tfidf", "leaks", *WORDS}),
     "words for people": ("datasets.films.description", "other words", WORDS),
