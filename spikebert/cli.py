@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -574,10 +575,10 @@ def sweep_figures(
     write_sweep_figures(records, out, parse(datasets, "--datasets"))
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake is printed on one screen, with exit status 2."""
     try:
-        app(standalone_mode=True)
+        app(arguments, standalone_mode=True)
     except UserError as error:
         fail(error, 2)
     except Interrupted as error:

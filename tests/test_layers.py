@@ -11,9 +11,9 @@ PACKAGE = Path(__file__).parents[1] / "spikebert"
 
 # From the bottom to the top; a new module has to find its place here.
 LAYERS = [
-    {"errors", "specs", "texts", "paper", "metrics", "losses", "neurons"},
+    {"errors", "specs", "strict_json", "texts", "paper", "metrics", "losses", "neurons"},
+    {"settings"},
     {
-        "settings",
         "records",
         "sources",
         "readers",
