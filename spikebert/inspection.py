@@ -6,7 +6,6 @@ A figure is drawn from such a file alone, without torch and without the model.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,13 @@ from torch import Tensor
 from transformers import AutoModel, set_seed
 
 from .batches import collator, encode, load_tokenizer
-from .corpora import read_rows
+from .corpora import read_rows, read_stats
 from .distillation import copy_embeddings
 from .errors import UserError
-from .inference import load
+from .inference import check_text, load
 from .losses import align
 from .modeling import SpikeBertModel
+from .pretrained import POOLER, load_model
 from .probes import (
     attention_maps,
     linear_cka,
@@ -31,6 +31,7 @@ from .probes import (
     student_features,
     teacher_features,
 )
+from .strict_json import parse_json
 
 RASTER_NEURONS = 64  # of each layer: more than a figure can show
 MAX_LENGTH = 512
@@ -64,8 +65,7 @@ def sentence_arrays(
     Raises:
         UserError: the text is empty, or the model is no student.
     """
-    if not text.strip():
-        raise UserError("text", expected="at least one word", got="an empty text", fix="give one")
+    check_text(text)
     (example,) = encode([{"text": text}], tokenizer, MAX_LENGTH)
     out, spikes = spikes_of(model, torch.tensor([example["input_ids"]]))
     if not spikes:
@@ -98,12 +98,12 @@ def rate_arrays(model: Any, tokenizer: Any, corpus: Path, split: str, limit: int
     rows = read_rows(corpus / f"{split}.jsonl")[:limit]
     examples = encode([{"text": row["text"]} for row in rows], tokenizer, MAX_LENGTH)
     rates = step_rates(model, (torch.tensor([example["input_ids"]]) for example in examples))
-    stats = json.loads((corpus / "stats.json").read_text(encoding="utf-8"))
+    stats = read_stats(corpus)
     return {
         "rate_layers": np.array(list(rates)),
         "rates": torch.stack(list(rates.values())).float().numpy(),
         "rate_sentences": len(rows),
-        "dataset": stats["name"],
+        "dataset": stats.get("name", corpus.name),
         "split": split,
     }
 
@@ -145,7 +145,7 @@ def first_rows(path: Path, limit: int) -> list[dict[str, Any]]:
     """The first rows of a file of JSON lines, whose rest is not read: it may be large."""
     try:
         with path.open(encoding="utf-8", newline="\n") as file:
-            return [json.loads(line) for line in itertools.islice(file, limit)]
+            return [parse_json(line) for line in itertools.islice(file, limit)]
     except (OSError, ValueError) as error:
         raise UserError(
             f"file {path}",
@@ -184,9 +184,9 @@ def cka(student_dir: Path, teacher_dir: Path, text: Path, out: Path, limit: int 
         UserError: a folder or the text is missing, or `student_dir` was not made by stage 1.
     """
     try:
-        described = json.loads((student_dir / "training.json").read_text(encoding="utf-8"))
+        described = parse_json((student_dir / "training.json").read_text(encoding="utf-8"))
         stage1 = described["stage1"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"student {student_dir}",
             expected="a folder that stage 1 wrote, with training.json",
@@ -194,12 +194,10 @@ def cka(student_dir: Path, teacher_dir: Path, text: Path, out: Path, limit: int 
             fix="name work/<run>/stage1/<language>.<digest>",
         ) from None
     tokenizer = load_tokenizer(teacher_dir)
-    teacher = AutoModel.from_pretrained(
-        teacher_dir, trust_remote_code=False, use_safetensors=True
-    ).eval()
+    teacher = load_model(AutoModel, teacher_dir, new=POOLER)
     students = {
         **new_students(student_dir, stage1, teacher),
-        "after": SpikeBertModel.from_pretrained(student_dir).eval(),
+        "after": load_model(SpikeBertModel, student_dir),
     }
     rows = [{"text": row["text"]} for row in first_rows(text, limit)]
     examples = encode(rows, tokenizer, stage1["max_length"])

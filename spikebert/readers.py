@@ -137,7 +137,7 @@ def check_text(text: Any, where: str) -> str:
     if not isinstance(text, str):
         bad = f"{type(text).__name__} {text!r}"
     elif found := _UNWRITABLE.search(text):
-        bad = f"{ascii(found[0])} at character {found.start()}"
+        bad = f"{found[0]!a} at character {found.start()}"
     if bad:
         raise UserError(
             f"text of row {where}",

@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import posixpath
 from collections.abc import Iterator, Mapping
-from pathlib import PurePosixPath
 from typing import Any
 
 from .errors import UserError
@@ -181,7 +181,7 @@ def read_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_text(text: str) -> None:
-    """Raise a ValueError at half of a surrogate pair or a NUL, which no file or command can hold."""
+    """Raise a ValueError at half of a surrogate pair or a NUL: no command can hold them."""
     text.encode()
     if r"\u0000" in text:
         raise ValueError("a NUL character")
@@ -264,7 +264,7 @@ def kinds_of(section: str) -> dict[str, str]:
 def _check_sets(config: Mapping[str, Any]) -> None:
     """Refuse rows whose sets, teachers or texts are not configured."""
     datasets = config["datasets"]
-    if PurePosixPath(config["work"]).parts[:1] == ("results",):
+    if posixpath.normpath(config["work"]).split("/")[0] == "results":
         raise UserError(
             "setting work",
             expected="a folder beside results/, whose files are published",

@@ -329,8 +329,8 @@ def check(values: Any, schema: dict[str, Any], where: str) -> None:
             got=", ".join(unknown),
             fix=f"did you mean {near[0]}?" if near else "remove it",
         )
-    keys = ("type", "enum", "minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
-    keys += ("pattern", "maxLength")
+    limits = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "maxLength")
+    keys = ("type", "enum", "pattern", *limits)
     rule = {k: error.schema[k] for k in keys if k in error.schema}
     raise UserError(
         f"setting {path or where} in {where}",

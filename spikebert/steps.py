@@ -7,7 +7,6 @@ the selected weights, in float32, read the test rows once.
 from __future__ import annotations
 
 import dataclasses
-import json
 import platform
 import subprocess
 import tempfile
@@ -34,7 +33,7 @@ from transformers import (
 from . import __version__
 from .batches import collator, encode, load_tokenizer
 from .configuration import SpikeBertConfig
-from .corpora import read_rows
+from .corpora import AGAIN, read_labelled, read_rows, read_stats
 from .distillation import (
     Classifier,
     PretrainingDistillation,
@@ -44,7 +43,8 @@ from .distillation import (
 )
 from .errors import UserError
 from .modeling import SpikeBertForSequenceClassification, SpikeBertModel
-from .records import Record, whole, write_json, write_predictions, write_record
+from .pretrained import HEAD, POOLER, load_model
+from .records import Record, read_json, whole, write_json, write_predictions, write_record
 from .settings import (
     DirectSettings,
     DistillSettings,
@@ -55,6 +55,7 @@ from .settings import (
     Stage2Settings,
     digest,
 )
+from .specs import SPLITS
 from .taught import Cache, Collate, ask
 from .training import (
     FitResult,
@@ -79,9 +80,14 @@ class Corpus:
 
     @classmethod
     def read(cls, folder: Path) -> Corpus:
-        labels = json.loads((folder / "stats.json").read_text(encoding="utf-8"))["labels"]
-        files = [folder / f"{split}.jsonl" for split in ("train", "dev", "test")]
-        train, dev, test = map(read_rows, files)
+        labels = read_stats(folder)["labels"]
+        train, dev, test = (read_labelled(folder, split, labels) for split in SPLITS)
+        for split, rows in zip(SPLITS, (train, dev, test), strict=True):
+            if not rows:
+                raise UserError(
+                    f"split {split} of {folder}", expected="rows", got="none", fix=AGAIN
+                )
+        files = [folder / f"{split}.jsonl" for split in SPLITS]
         return cls(train, dev, test, labels, digest([file_digest(file) for file in files]))
 
     @property
@@ -243,9 +249,7 @@ def finetune(
     """Fine-tune a BERT on one set."""
     set_seed(run.seed)
     corpus = Corpus.read(corpus_dir)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        teacher, trust_remote_code=False, use_safetensors=True, **corpus.label_names
-    )
+    model = load_model(AutoModelForSequenceClassification, teacher, new=HEAD, **corpus.label_names)
     return supervised(
         run,
         corpus,
@@ -381,7 +385,7 @@ def stage1(
     """Pre-training distillation: a headless student and the projections of its losses."""
     set_seed(settings.seed)
     tokenizer = load_tokenizer(teacher_dir)
-    teacher = AutoModel.from_pretrained(teacher_dir, trust_remote_code=False, use_safetensors=True)
+    teacher = load_model(AutoModel, teacher_dir, new=POOLER)
     student = SpikeBertModel(new_student(model, tokenizer))
     if settings.embedding_init == "teacher":
         copy_embeddings(student, teacher, student.config.embedding_std)
@@ -416,9 +420,7 @@ def stage2(
     set_seed(run.seed)
     corpus = Corpus.read(corpus_dir)
     tokenizer = load_tokenizer(teacher_dir)
-    teacher = AutoModelForSequenceClassification.from_pretrained(
-        teacher_dir, trust_remote_code=False, use_safetensors=True
-    )
+    teacher = load_model(AutoModelForSequenceClassification, teacher_dir)
     if teacher.config.num_labels != len(corpus.labels):
         raise UserError(
             f"teacher in {teacher_dir}",
@@ -440,7 +442,7 @@ def stage2(
     if stage1_dir is not None:
         load_stage1(module, dataclasses.asdict(model), stage1_dir)
         inputs["stage1"] = file_digest(stage1_dir)
-        first = json.loads((stage1_dir / "training.json").read_text(encoding="utf-8"))
+        first = read_json(stage1_dir / "training.json", fix="run stage 1 again")
         described |= {"stage1": first["stage1"]}
         upstream = {name: first[name] for name in ("steps", "tokens", "wall_s", "samples")}
     return supervised(
@@ -468,7 +470,7 @@ def stage2(
 
 def load_stage1(module: TaskDistillation, model: dict[str, Any], folder: Path) -> None:
     """Put stage 1's student and projections into a stage-2 module, every tensor or an error."""
-    found = SpikeBertModel.from_pretrained(folder)
+    found = load_model(SpikeBertModel, folder)
     check_same_model(found, model, str(folder))
     module.student.spikebert.load_state_dict(found.state_dict(), strict=True)
     projections = load_file(folder / "projections.safetensors")

@@ -1,4 +1,4 @@
-"""Malformed and hostile inputs, and the command line that meets each; `test_malformed.py` runs them.
+"""Malformed and hostile inputs, each with the command line that meets it.
 
 A case writes its files into `bench.folder` and returns the arguments of a verb, whose target is
 `bench.target`. `words` is a regular expression that the message has to match.
@@ -233,24 +233,39 @@ archive("zip cut short", "a zip or tar archive", zipped(GOOD)[:-30])
 archive(
     "tar cut short", "a zip or tar archive", tarred(("rows.csv", CSV.encode() * 99, REGULAR))[:-40]
 )
-archive(
-    "xz cut short", "archive", tarred(("rows.csv", CSV.encode(), REGULAR), compression="xz")[:-40]
-)
+packed = tarred(("rows.csv", CSV.encode(), REGULAR), compression="xz")
+archive("xz cut short", "archive", packed[: len(packed) // 2])
 archive("zip without members", "expected: a member", zipped({}))
 archive("no such member", "expected: a member", zipped({"other.csv": b"x"}))
 damaged = bytearray(zipped(GOOD))
 damaged[60:90] = bytes(30)
 archive("damaged member", "archive rows.csv", bytes(damaged))
-archive("encrypted member", "archive rows.csv[\\s\\S]*(password|encrypted)",
-        patched(zipped(GOOD), {ZIP_LIST: 8, ZIP_ENTRY: 6}, b"\x01\0"))  # fmt: skip
-archive("unknown compression", "archive rows.csv",
-        patched(zipped(GOOD), {ZIP_LIST: 10, ZIP_ENTRY: 8}, b"\x63\0"))  # fmt: skip
-archive("size that is a lie", "archive rows.csv",
-        patched(zipped({"rows.csv": bytes(10**7)}), {ZIP_LIST: 24, ZIP_ENTRY: 22},
-                struct.pack("<I", 100)))  # fmt: skip
-archive("name that is no UTF-8", "archive rows.csv",
-        patched(patched(zipped(GOOD), {ZIP_LIST: 8, ZIP_ENTRY: 6}, b"\0\x08"),
-                {ZIP_LIST: 46, ZIP_ENTRY: 30}, b"\xff"))  # fmt: skip
+archive(
+    "encrypted member",
+    "archive rows.csv[\\s\\S]*(password|encrypted)",
+    patched(zipped(GOOD), {ZIP_LIST: 8, ZIP_ENTRY: 6}, b"\x01\0"),
+)
+archive(
+    "unknown compression",
+    "archive rows.csv",
+    patched(zipped(GOOD), {ZIP_LIST: 10, ZIP_ENTRY: 8}, b"\x63\0"),
+)
+archive(
+    "size that is a lie",
+    "archive rows.csv",
+    patched(
+        zipped({"rows.csv": bytes(10**7)}), {ZIP_LIST: 24, ZIP_ENTRY: 22}, struct.pack("<I", 100)
+    ),
+)
+archive(
+    "name that is no UTF-8",
+    "archive rows.csv",
+    patched(
+        patched(zipped(GOOD), {ZIP_LIST: 8, ZIP_ENTRY: 6}, b"\0\x08"),
+        {ZIP_LIST: 46, ZIP_ENTRY: 30},
+        b"\xff",
+    ),
+)
 archive(
     "symbolic link in a zip", "a link or device", zipped({"rows.csv": b"/etc/passwd"}, 0o120777)
 )
@@ -267,27 +282,33 @@ for place in ("../rows.csv", "a/../../rows.csv", "/rows.csv", "..\\rows.csv", "C
     archive(f"tar with {place}", "leaves the archive", tarred((place, CSV.encode(), REGULAR)))
 twice = tarred(("rows.csv", CSV.encode(), REGULAR), ("rows.csv", b"text,label\n", REGULAR))
 archive("one name twice in a tar", "twice", twice)
-archive("one name twice in a zip", "twice",
-        zipped({"rows.csv": b"a", "rowz.csv": b"b"}).replace(b"rowz", b"rows"))  # fmt: skip
+archive(
+    "one name twice in a zip",
+    "twice",
+    zipped({"rows.csv": b"a", "rowz.csv": b"b"}).replace(b"rowz", b"rows"),
+)
 bomb = bytes(200 * 2**20)
 archive("zip that grows a thousandfold", "times", zipped({"rows.csv": bomb}))
 archive("tar that grows a thousandfold", "times", tarred(("rows.csv", bomb, REGULAR)))
 nested = zipped({"in.zip": zipped({"rows.csv": bomb})})
 archive("bomb within an archive", "times", nested, "!/in.zip!/rows.csv")
-archive("bomb beside the member", "times",
-        tarred(("a", bomb, REGULAR), ("rows.csv", CSV.encode(), REGULAR)))  # fmt: skip
+archive(
+    "bomb beside the member",
+    "times",
+    tarred(("a", bomb, REGULAR), ("rows.csv", CSV.encode(), REGULAR)),
+)
 del bomb
 
 
 def many_members(bench: Bench) -> list[Any]:
     header = tarfile.TarInfo("other").tobuf()
-    path = bench.write("many.tar", header * 200_001)
+    path = bench.write("many.tar", header * 100_001)
     return split_of_spec(
         bench, corpus_spec(source="file", path=f"{path}!/a.txt", format="label_text")
     )
 
 
-case("200,001 members", "members", many_members)
+case("100,001 members", "members", many_members)
 
 
 # --- specifications ----------------------------------------------------------------------------
@@ -317,20 +338,32 @@ SPECS: dict[str, tuple[Any, str]] = {
         "sha256",
     ),
     "repository that leaves the cache": (
-        corpus_spec(source="url", repository="../..", commit="0" * 40, path="a", sha256="0" * 64,
-                    format="lines"),  # fmt: skip
+        corpus_spec(
+            source="url",
+            repository="../..",
+            commit="0" * 40,
+            path="a",
+            sha256="0" * 64,
+            format="lines",
+        ),
         "leaves it",
     ),
     "absolute path in a repository": (
-        corpus_spec(source="url", repository="a/b", commit="0" * 40, path="/etc/passwd",
-                    sha256="0" * 64, format="lines"),  # fmt: skip
+        corpus_spec(
+            source="url",
+            repository="a/b",
+            commit="0" * 40,
+            path="/etc/passwd",
+            sha256="0" * 64,
+            format="lines",
+        ),
         "leaves it",
     ),
     "package that is an option": (
         corpus_spec(source="package", package="-r==x", path="a", sha256="0" * 64, format="lines"),
         "package",
     ),
-}  # fmt: skip
+}
 for title, (value, pattern) in SPECS.items():
     case(title, pattern, lambda bench, value=value: split_of_spec(bench, value))
 
@@ -380,8 +413,16 @@ RUN |= {"variant": "base", "seed": 1}
 
 
 def outputs(bench: Bench) -> list[Any]:
-    return ["--out", bench.target, "--record", f"{bench.target}.json",
-            "--predictions", f"{bench.target}.csv", "--checkpoints", bench.folder / "c"]  # fmt: skip
+    return [
+        "--out",
+        bench.target,
+        "--record",
+        f"{bench.target}.json",
+        "--predictions",
+        f"{bench.target}.csv",
+        "--checkpoints",
+        bench.folder / "c",
+    ]
 
 
 def direct(
@@ -406,12 +447,12 @@ direct("misspelt setting", "did you mean epochs", {}, '{"direct": {"epoch": 1}}'
 direct("learning rate NaN", "learning_rate", {}, '{"direct": {"learning_rate": NaN}}')
 direct("learning rate 1e999", "learning_rate", {}, '{"direct": {"learning_rate": 1e999}}')
 direct("batches of a float", "batch_size", {}, '{"direct": {"batch_size": 32.0}}')
-direct("settings that are a list", "direct", {}, '{"direct": [1]}')
+direct("settings that are a list", "DirectSettings", {}, '{"direct": [1]}')
 direct("no inner width", "mlp_ratio", {}, '{"model": {"mlp_ratio": 1e-9}}')
 direct("run that is a list", "--run", {}, run="[1]")
 direct("run without a seed", "--run", {}, run={k: v for k, v in RUN.items() if k != "seed"})
-direct("seed that is text", "--run[\\s\\S]*seed", {}, run=RUN | {"seed": "one"})
-direct("seed below zero", "--run[\\s\\S]*seed", {}, run=RUN | {"seed": -1})
+direct("seed that is text", "seed in --run", {}, run=RUN | {"seed": "one"})
+direct("seed below zero", "seed in --run", {}, run=RUN | {"seed": -1})
 
 
 def augment(name: str, words: str, changes: dict[str, Any], language: str = "en") -> None:
@@ -442,8 +483,13 @@ case("search for leaks in no corpus", "make the corpus first", missing_leaks)
 RECORD = asdict(make_record("mr", "direct", 1, 0.75))
 
 
-def record(name: str, words: str, data: bytes | str | dict[str, Any], verb: str = "tables",
-           file: str = "mr.direct.base.s1.json") -> None:  # fmt: skip
+def record(
+    name: str,
+    words: str,
+    data: bytes | str | dict[str, Any],
+    verb: str = "tables",
+    file: str = "mr.direct.base.s1.json",
+) -> None:
     """A record that `tables`, `figures` or another verb reads."""
 
     def arguments(bench: Bench) -> list[Any]:
@@ -474,16 +520,35 @@ record("history with words", "history", RECORD | {"history": [{"step": "first"}]
 record("settings in a list", "settings", RECORD | {"settings": []})
 record("id of another run", "id", RECORD | {"id": "mr.direct.base.s2"})
 record("file of another run", "mr.direct.base.s2.json", RECORD, file="mr.direct.base.s2.json")
-case("missing record", "record", lambda bench: [
-    "tables", "--records", bench.folder / "mr.direct.base.s1.json", "--out", bench.target])  # fmt: skip
+case(
+    "missing record",
+    "record",
+    lambda bench: [
+        "tables",
+        "--records",
+        bench.folder / "mr.direct.base.s1.json",
+        "--out",
+        bench.target,
+    ],
+)
 for title, notes in {
     "a number": '{"mr": 5}',
     "a list": '{"mr": ["x"]}',
     "text": '{"mr": "x"}',
 }.items():
-    case(f"notes of a set that are {title}", "--datasets", lambda bench, notes=notes: [
-        "tables", "--records", bench.write("mr.direct.base.s1.json", json.dumps(RECORD)),
-        "--datasets", notes, "--out", bench.target])  # fmt: skip
+    case(
+        f"notes of a set that are {title}",
+        "--datasets",
+        lambda bench, notes=notes: [
+            "tables",
+            "--records",
+            bench.write("mr.direct.base.s1.json", json.dumps(RECORD)),
+            "--datasets",
+            notes,
+            "--out",
+            bench.target,
+        ],
+    )
 
 PREDICTIONS = "row,label,prediction\n" + "".join(f"{i:016x},1,{int(i < 3)}\n" for i in range(4))
 
@@ -511,15 +576,32 @@ claims(
     "predictions of another accuracy", "accuracy of its record", PREDICTIONS.replace(",1,1", ",1,0")
 )
 claims("empty table of energy", "energy", PREDICTIONS, "")
-claims("table of energy of words", "energy", PREDICTIONS,
-       "dataset,model,convention,length,energy_pj\nmr,teacher,dense,real,much\n")  # fmt: skip
-claims("table of energy with ragged rows", "energy", PREDICTIONS,
-       "dataset,model,convention,length,energy_pj\nmr,a\nmr,a,b,c,1,2,3,4\n")  # fmt: skip
+claims(
+    "table of energy of words",
+    "energy",
+    PREDICTIONS,
+    "dataset,model,convention,length,energy_pj\nmr,teacher,dense,real,much\n",
+)
+claims(
+    "table of energy with ragged rows",
+    "energy",
+    PREDICTIONS,
+    "dataset,model,convention,length,energy_pj\nmr,a\nmr,a,b,c,1,2,3,4\n",
+)
 
 
 def energy(name: str, data: bytes | str) -> None:
-    case(name, "energy record", lambda bench: [
-        "energy-table", "--records", bench.write("a.json", data), "--out", bench.target])  # fmt: skip
+    case(
+        name,
+        "energy record",
+        lambda bench: [
+            "energy-table",
+            "--records",
+            bench.write("a.json", data),
+            "--out",
+            bench.target,
+        ],
+    )
 
 
 RATES = {"macs": 1.0, "sops": 1.0, "spike_rate": 0.5, "energy_pj": 1.0}
@@ -532,10 +614,17 @@ ENERGY |= {"accounts": {"paper": {"real": REAL, "fixed": RATES}}}
 energy("energy record cut short", json.dumps(ENERGY)[:-9])
 energy("energy record of 100,000 brackets", "[" * 100_000)
 energy("energy record without accounts", json.dumps(ENERGY | {"accounts": None}))
-energy("energy that is text", json.dumps(ENERGY | {
-    "accounts": {"paper": {"real": REAL | {"macs": "many"}, "fixed": None}}}))  # fmt: skip
-energy("energy that is NaN", json.dumps(ENERGY | {
-    "accounts": {"paper": {"real": REAL | {"energy_pj": float("nan")}, "fixed": None}}}))  # fmt: skip
+energy(
+    "energy that is text",
+    json.dumps(ENERGY | {"accounts": {"paper": {"real": REAL | {"macs": "many"}, "fixed": None}}}),
+)
+energy(
+    "energy that is NaN",
+    json.dumps(
+        ENERGY
+        | {"accounts": {"paper": {"real": REAL | {"energy_pj": float("nan")}, "fixed": None}}}
+    ),
+)
 
 
 def saved(**arrays: Any) -> bytes:
@@ -545,9 +634,19 @@ def saved(**arrays: Any) -> bytes:
 
 
 def probes(name: str, data: bytes) -> None:
-    case(name, "file [^\n]*probe.npz", lambda bench: [
-        "probe-figures", "--probe", bench.write("probe.npz", data),
-        "--cka", bench.write("cka.npz", data), "--out", bench.target])  # fmt: skip
+    case(
+        name,
+        "file [^\n]*probe.npz",
+        lambda bench: [
+            "probe-figures",
+            "--probe",
+            bench.write("probe.npz", data),
+            "--cka",
+            bench.write("cka.npz", data),
+            "--out",
+            bench.target,
+        ],
+    )
 
 
 plain = io.BytesIO()
@@ -631,6 +730,13 @@ def one_narrow(tensors: dict[str, Any]) -> None:
     tensors["classifier.weight"] = tensors["classifier.weight"][:, :-1].contiguous()
 
 
+def five_words(bench: Bench) -> dict[str, Any]:
+    """A model that knows the first five words of its tokenizer."""
+    name = "spikebert.embeddings.word_embeddings.weight"
+    change = weights(lambda tensors: tensors.update({name: tensors[name][:5].contiguous()}))
+    return change(bench) | config_with(vocab_size=5)(bench)
+
+
 def pickled(bench: Bench) -> dict[str, Any]:
     marker = Marker(bench.folder / bench.student.name / MARKER)
     return {"model.safetensors": None, "pytorch_model.bin": pickle.dumps(marker)}
@@ -648,7 +754,7 @@ def remote(model_type: str) -> Callable[[Bench], dict[str, Any]]:
     return changes
 
 
-def remote_tokenizer(bench: Bench) -> dict[str, Any]:
+def remote_tokenizer(_: Bench) -> dict[str, Any]:
     tokenizer = json.dumps({"tokenizer_class": "EvilTokenizer", "auto_map": REMOTE})
     changes = {"tokenizer_config.json": tokenizer, "tokenizer.json": None, "vocab.txt": None}
     return changes | {"modeling_evil.py": CODE}
@@ -672,20 +778,23 @@ predict("tokenizer of its own code", "tokenizer", remote_tokenizer)
 predict("no weights", "model.safetensors", lambda _: {"model.safetensors": None})
 predict("weights cut short", "model ", cut_weights)
 predict("empty weights", "model ", lambda _: {"model.safetensors": b""})
-predict("header of weights of 2^60 bytes", "model ",
-        lambda _: {"model.safetensors": struct.pack("<Q", 2**60) + b"{}"})  # fmt: skip
+predict(
+    "header of weights of 2^60 bytes",
+    "model ",
+    lambda _: {"model.safetensors": struct.pack("<Q", 2**60) + b"{}"},
+)
 predict("pickled weights alone", "pickled", pickled)
 predict("pickle named safetensors", "model ", pickled_as_safetensors)
 predict("a weight that is NaN", "finite", weights(first_nan))
 predict("a weight that is missing", "classifier.weight", weights(one_missing))
-predict("a weight of another shape", "model ", weights(one_narrow))
-predict("no tokenizer", "tokenizer", lambda _: {
-    "tokenizer.json": None, "tokenizer_config.json": None, "vocab.txt": None})  # fmt: skip
+predict("a weight of another shape", "classifier.weight", weights(one_narrow))
+predict(
+    "no tokenizer",
+    "tokenizer",
+    lambda _: {"tokenizer.json": None, "tokenizer_config.json": None, "vocab.txt": None},
+)
 predict("tokenizer cut short", "tokenizer", lambda _: {"tokenizer.json": '{"version": "1.0"'})
-predict("tokens beyond the vocabulary", "vocab", weights(
-    lambda tensors: tensors.update({
-        "spikebert.embeddings.word_embeddings.weight":
-            tensors["spikebert.embeddings.word_embeddings.weight"][:5].contiguous()})))  # fmt: skip
+predict("tokens beyond the vocabulary", "vocabulary of the model", five_words)
 predict("empty text", "an empty text", lambda _: {}, ("",))
 predict("spaces alone", "an empty text", lambda _: {}, (" \t\n\u3000",))
 predict("zero-width text", "text", lambda _: {}, ("\u200b",))
@@ -706,14 +815,30 @@ def fetch(name: str, words: str, changes: dict[str, Any]) -> None:
 fetch("teacher's configuration cut short", "config.json", {"config.json": "{"})
 fetch("teacher's configuration a list", "config.json", {"config.json": "[]"})
 fetch("teacher that is no BERT", "choose a BERT", {"config.json": '{"model_type": "gpt2"}'})
-fetch("teacher without weights", "pickled weights are never read", {
-    "model.safetensors": None, "pytorch_model.bin": b"x"})  # fmt: skip
-fetch("teacher without a tokenizer", "tokenizer.json or vocab.txt", {
-    "tokenizer.json": None, "vocab.txt": None})  # fmt: skip
+fetch(
+    "teacher without weights",
+    "pickled weights are never read",
+    {"model.safetensors": None, "pytorch_model.bin": b"x"},
+)
+fetch(
+    "teacher without a tokenizer",
+    "tokenizer.json or vocab.txt",
+    {"tokenizer.json": None, "vocab.txt": None},
+)
 for title, spec in {"nothing": {}, "a teacher to be made": {"source": "pretrain"}}.items():
-    case(f"specification of {title}", "--spec|source", lambda bench, spec=spec: [
-        "fetch-teacher", "--spec", json.dumps(spec), "--cache", bench.folder,
-        "--out", bench.target])  # fmt: skip
+    case(
+        f"specification of {title}",
+        "--spec|source",
+        lambda bench, spec=spec: [
+            "fetch-teacher",
+            "--spec",
+            json.dumps(spec),
+            "--cache",
+            bench.folder,
+            "--out",
+            bench.target,
+        ],
+    )
 
 
 def finetune(name: str, words: str, changes: Callable[[Bench], dict[str, Any]]) -> None:
@@ -738,5 +863,8 @@ def teacher_code(bench: Bench) -> dict[str, Any]:
 finetune("teacher's weights cut short", "model ", cut_teacher)
 finetune("teacher's weights gone", "model.safetensors", lambda _: {"model.safetensors": None})
 finetune("teacher of code of its own", "model ", teacher_code)
-finetune("teacher's tokenizer gone", "tokenizer", lambda _: {
-    "tokenizer.json": None, "tokenizer_config.json": None, "vocab.txt": None})  # fmt: skip
+finetune(
+    "teacher's tokenizer gone",
+    "tokenizer",
+    lambda _: {"tokenizer.json": None, "tokenizer_config.json": None, "vocab.txt": None},
+)

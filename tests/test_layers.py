@@ -22,7 +22,7 @@ LAYERS = [
         "significance",
         "energy_account",
     },
-    {"schema", "configuration", "augment", "probes", "energy"},
+    {"schema", "configuration", "augment", "probes", "energy", "pretrained"},
     {"plan", "corpora", "modeling", "tables"},
     {"distillation", "training", "taught", "figures", "early_exit", "evidence", "energy_table"},
     {"steps", "inference", "probe_figures", "ablation", "sweeps"},
