@@ -214,8 +214,8 @@ def make_corpus(
     own dev and test rows and the other sets' test rows. Returns the stats.
     """
     check(caps or {}, CORPUS_SCHEMA["properties"]["caps"], f"caps of {name}")
-    stats = read_stats(splits)
-    own = {split: read_labelled(splits, split, stats["labels"]) for split in SPLITS}
+    stats, labels = read_stats(splits), read_labels(splits)
+    own = {split: read_labelled(splits, split, labels) for split in SPLITS}
     foreign = {
         normalise(row["text"])
         for other in others
@@ -232,7 +232,7 @@ def make_corpus(
         kept[split] = _smallest(free, (caps or {}).get(split))
         dropped[f"{split}_in_test_of_another_set"] = len(rows) - len(free)
         dropped[f"{split}_over_cap"] = len(free) - len(kept[split])
-    _check_splits(kept, stats["labels"], f"data set {name}")
+    _check_splits(kept, labels, f"data set {name}")
     stats["dropped"] = stats.get("dropped", {}) | _counts(dropped)
     return _write_corpus(kept, stats, Path(out), {HELD_OUT: sorted(held_out)})
 
@@ -249,18 +249,26 @@ def read_held_out(corpus: Path) -> set[str]:
 
 
 def read_stats(corpus: str | Path) -> dict[str, Any]:
-    """stats.json of a folder of splits or a corpus, the names of the classes among it."""
+    """stats.json of a folder of splits or of a corpus."""
     path = Path(corpus) / STATS
     stats = read_json(path, fix=AGAIN)
-    labels = stats.get("labels") if isinstance(stats, dict) else None
-    schema = CORPUS_SCHEMA["properties"]["labels"]
-    try:
-        check(labels, schema, str(path))
-    except UserError as error:
-        raise UserError(
-            f"labels in {path}", expected="names of two or more classes", got=error.got, fix=AGAIN
-        ) from None
+    check(stats, {"type": "object"}, str(path))
     return dict(stats)
+
+
+def read_labels(corpus: str | Path) -> list[str]:
+    """The names of the classes, in the order of their numbers."""
+    labels: Any = read_stats(corpus).get("labels")
+    try:
+        check(labels, CORPUS_SCHEMA["properties"]["labels"], "stats.json")
+    except UserError:
+        raise UserError(
+            f"labels in {Path(corpus) / STATS}",
+            expected="names of two or more classes",
+            got=labels,
+            fix=AGAIN,
+        ) from None
+    return list(labels)
 
 
 def read_labelled(corpus: str | Path, split: str, labels: Sequence[str]) -> list[Row]:

@@ -33,7 +33,7 @@ from transformers import (
 from . import __version__
 from .batches import collator, encode, load_tokenizer
 from .configuration import SpikeBertConfig
-from .corpora import AGAIN, read_labelled, read_rows, read_stats
+from .corpora import AGAIN, read_labelled, read_labels, read_rows
 from .distillation import (
     Classifier,
     PretrainingDistillation,
@@ -80,7 +80,7 @@ class Corpus:
 
     @classmethod
     def read(cls, folder: Path) -> Corpus:
-        labels = read_stats(folder)["labels"]
+        labels = read_labels(folder)
         train, dev, test = (read_labelled(folder, split, labels) for split in SPLITS)
         for split, rows in zip(SPLITS, (train, dev, test), strict=True):
             if not rows:
