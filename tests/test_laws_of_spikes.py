@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from examples import examples
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from spikebert.attention import product
@@ -178,7 +179,7 @@ def test_a_mean_of_energy_lies_among_its_samples(samples: list[list[Load]], name
     assert near(percentile(energies, 0.5)) == float(np.percentile(energies, 50))
 
 
-@settings(max_examples=6)
+@examples(4)
 @given(st.integers(1, 4), st.integers(1, 6), st.sampled_from([(8, 2), (6, 3)]), SEED)
 def test_products_of_a_student_grow_with_the_steps(
     steps: int, tokens: int, shape: tuple[int, int], seed: int
