@@ -364,6 +364,7 @@ def _runs(config: Mapping[str, Any], given: Settings) -> list[Run]:
                 section: _merge(section, given[section], overrides, row.where)
                 for section in MODELS[model]
             }
+            _check_layers(settings, f"{row.where}, {model}")
             name = (row.dataset, model, variant)
             first = named.setdefault(name, (row.where, settings))
             _check_same(".".join(name), first, row, settings)
@@ -380,6 +381,19 @@ def _runs(config: Mapping[str, Any], given: Settings) -> list[Run]:
                 )
                 runs.setdefault(run.id, run)
     return list(runs.values())
+
+
+def _check_layers(settings: Settings, where: str) -> None:
+    """L_fea needs a block to align."""
+    for stage in settings.keys() & {"stage1", "stage2"}:
+        skipped, blocks = settings[stage]["ignored_layers"], settings["model"]["num_hidden_layers"]
+        if skipped >= blocks:
+            raise UserError(
+                f"setting steps.{stage}.ignored_layers in {where}",
+                expected=f"fewer than model.num_hidden_layers = {blocks}",
+                got=skipped,
+                fix="lower it",
+            )
 
 
 def _check_same(name: str, first: tuple[str, Settings], row: _Row, settings: Settings) -> None:

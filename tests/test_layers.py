@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "spikebert"
 
 # From the bottom to the top; a new module has to find its place here.
 LAYERS = [
-    {"errors", "specs", "texts", "paper", "metrics", "losses", "neurons"},
+    {"errors", "specs", "strict_json", "texts", "paper", "metrics", "losses", "neurons"},
     {"settings", "sums"},
     {"costs", "hub"},
     {
@@ -24,7 +24,7 @@ LAYERS = [
         "energy_account",
         "calibration",
     },
-    {"schema", "configuration", "augment", "probes", "energy", "pages"},
+    {"schema", "configuration", "augment", "probes", "energy", "pages", "pretrained"},
     {"plan", "corpora", "modeling", "tables"},
     {
         "students",
