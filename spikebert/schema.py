@@ -13,7 +13,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from .errors import UserError
-from .settings import STEPS, AugmentSettings, ModelSettings, check, schema_of
+from .settings import (
+    CHECKPOINT_MINUTES,
+    STEPS,
+    AugmentSettings,
+    ModelSettings,
+    check,
+    schema_of,
+)
 from .specs import CORPUS_SCHEMA, LANGUAGES, TEACHER_SCHEMA, UNLABELLED_SCHEMA
 
 BASE = "base"
@@ -35,6 +42,7 @@ DEFAULTS: dict[str, Any] = {
     "threads": 1,
     "gpu": 0,
     "teacher_cache_gib": 0,
+    "checkpoint_minutes": CHECKPOINT_MINUTES,
     "unlabelled": {},
     "teachers": {},
     "unavailable": {},
@@ -112,6 +120,12 @@ def config_schema() -> dict[str, Any]:
                 "minimum": 0,
                 "description": "disk for the hidden states of teachers, which all runs on the same "
                 "text then share; 0 asks the teacher anew in every run",
+            },
+            "checkpoint_minutes": {
+                "type": "number",
+                "minimum": 0,
+                "description": "longest time between two checkpoints of a training job, beside "
+                "those of its evaluations; 0 writes one after every update",
             },
             "datasets": _mapping(
                 _NAME, CORPUS_SCHEMA, "labelled sets; their order is that of the tables"

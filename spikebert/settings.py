@@ -30,6 +30,9 @@ ALGORITHM = {
     "tfidf": 1,
 }
 
+# No setting of a step: it decides how much a kill costs, and no number.
+CHECKPOINT_MINUTES = 15
+
 T = TypeVar("T")
 _TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string"}
 
