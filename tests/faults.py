@@ -4,8 +4,9 @@
     python -m tests.faults --kills 20 --corpus work/embedded/corpora/mr
 
 Every step of the line is run once undisturbed. Then a process that runs the same command is sent
-SIGKILL after a random time, and started again, with nothing mended in between, until it is done.
-Model folder, predictions and record have to be the same bytes; only times and memory may differ.
+SIGKILL at a random moment of its work, and started again, with nothing mended in between, until it
+is done. Model folder, predictions and record have to be the same bytes; only times and memory may
+differ.
 Between two checkpoints lies one update, a fraction of a second, or an evaluation, at random.
 
 Processes are forked from one that has imported the libraries; with --fresh each is a new
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import multiprocessing
 import os
 import random
@@ -160,8 +162,9 @@ class Runner:
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["spikebert.cli", "spikebert.steps"])
 
-    def __call__(self, case: Case, folder: Path, minutes: str, kill_after: float | None) -> bool:
-        """True when the command came to its end; False when it was killed before."""
+    def __call__(self, case: Case, folder: Path, minutes: str, kill_after: float | None) -> float:
+        """The seconds from the first look at the checkpoints to the end; 0 when it was killed
+        before, `kill_after` that look."""
         folder.mkdir(parents=True, exist_ok=True)
         environment = {**case.environment, "SPIKEBERT_CHECKPOINT_MINUTES": minutes}
         command, log = case.command(folder), folder / "log"
@@ -183,17 +186,21 @@ class Runner:
             def status() -> int | None:
                 return process.exitcode
 
-        end = time.monotonic() + (LIMIT_S if kill_after is None else kill_after)
-        while status() is None and time.monotonic() < end:
-            time.sleep(0.005)
+        begun = math.inf
+        limit = time.monotonic() + LIMIT_S
+        while status() is None:
+            now = time.monotonic()
+            assert now < limit, f"{case.name}: no end after {LIMIT_S} s"
+            if begun == math.inf and any(folder.glob("checkpoints/*/identity.json")):
+                begun = now
+            if kill_after is not None and now - begun >= kill_after:
+                process.kill()
+                process.wait() if self.fresh else process.join()
+                return 0.0
+            time.sleep(0.002)
         ended = status()
-        if ended is None:
-            process.kill()
-            process.wait() if self.fresh else process.join()
-            assert kill_after is not None, f"{case.name}: no end after {LIMIT_S} s"
-            return False
         assert ended == 0, f"{case.name}: status {ended}\n{log.read_text(encoding='utf-8')[-3000:]}"
-        return True
+        return max(time.monotonic() - begun, 0.01)
 
 
 def comparable(value: Any) -> Any:
@@ -266,9 +273,7 @@ def run(
     todo = [case for case in cases(root) if not names or case.name in names]
     made = 0
     for place, case in enumerate(todo):
-        start = time.monotonic()
-        runner(case, root / case.name / "whole", "1000", None)
-        wall_s = time.monotonic() - start
+        wall_s = runner(case, root / case.name / "whole", "1000", None)
         share = kills // len(todo) + (place < kills % len(todo))
         print(f"{case.name}: {wall_s:.1f} s undisturbed", flush=True)
         for line in attempts(case, root, runner, share, wall_s, dice):
