@@ -5,7 +5,8 @@ the epoch that were seen, by their numbers alone. What it leaves out is in `loop
 
     epoch_start   the generator before the epoch's order was drawn; drawn again, it is the same
     masks         the generator of a collator that has one, before the batch that was read ahead
-    loss, ...     the sums that stand until the next line of the log, and the time spent
+    sums, count   the losses since the last line of the log, whose means replace the library's
+    elapsed_s     the time spent
 """
 
 from __future__ import annotations
@@ -140,8 +141,6 @@ class ExactTrainer(Trainer):
         return {
             "epoch_start": torch.get_rng_state() if between else self.epoch_start,
             "masks": self.batches.now() if between else self.batches.before,
-            "loss": self._tr_loss,
-            "logged": self._globalstep_last_logged,
             "sums": self.sums,
             "count": self.count,
             "elapsed_s": self.elapsed(),
@@ -174,7 +173,5 @@ class ExactTrainer(Trainer):
         torch.set_rng_state(self.epoch_start)  # the library goes on to its own once order is drawn
         if self.batches.generator is not None:
             self.batches.generator.set_state(loop["masks"])
-        self._tr_loss = loop["loss"].to(self.args.device)
-        self._globalstep_last_logged = loop["logged"]
         self.sums = {name: total.to(self.args.device) for name, total in loop["sums"].items()}
         self.count = loop["count"]

@@ -98,38 +98,46 @@ def trained(kind, store):
     return model.state_dict(), comparable(about)
 
 
+def resumed(kind, checkpoints, root):
+    """Trained from a copy of these checkpoints."""
+    with checkpoint_folder(root, {}) as store:
+        shutil.rmtree(store.folder)
+        shutil.copytree(checkpoints, store.folder)
+        return trained(kind, store)
+
+
+@pytest.fixture
+def copied(tmp_path, monkeypatch):
+    """A checkpoint after every update, and a copy of the folder after each, until it is undone."""
+    prune, moments = Checkpoints.prune, tmp_path / "moments"
+
+    def prune_and_copy(self):
+        prune(self)
+        shutil.copytree(self.folder, moments / str(self.steps()[0]), dirs_exist_ok=True)
+
+    monkeypatch.setenv(MINUTES_VARIABLE, "0")
+    monkeypatch.setattr(Checkpoints, "prune", prune_and_copy)
+    return moments
+
+
 @pytest.mark.parametrize("name", KINDS)
-def test_after_any_update_it_goes_on_to_the_same_bits(name, tmp_path, monkeypatch):
+def test_after_any_update_it_goes_on_to_the_same_bits(name, tmp_path, copied, monkeypatch):
     """From the checkpoints as they stand after each update, the last one included."""
     kind = KINDS[name]()
-    monkeypatch.setenv(MINUTES_VARIABLE, "1000")
+    with checkpoint_folder(tmp_path / "copied", {}) as store:
+        weights, found = trained(kind, store)
+    assert len(list(copied.iterdir())) == 13
+    # Killed again: the second process, too, writes what a third can go on from.
+    resumed(kind, copied / "5", tmp_path / "again")
+
+    monkeypatch.undo()
     with checkpoint_folder(tmp_path / "whole", {}) as store:
         expected, about = trained(kind, store)
     assert about["steps"] == 13
-
-    monkeypatch.setenv(MINUTES_VARIABLE, "0")
-    moments = tmp_path / "moments"
-    with monkeypatch.context() as copies, checkpoint_folder(tmp_path / "copied", {}) as store:
-        prune = Checkpoints.prune
-
-        def prune_and_copy(self):
-            prune(self)
-            shutil.copytree(self.folder, moments / str(self.steps()[0]))
-
-        copies.setattr(Checkpoints, "prune", prune_and_copy)
-        weights, found = trained(kind, store)
     assert_same(weights, expected)  # how often it writes changes nothing
     assert found == about
-    assert len(list(moments.iterdir())) == 13
-
-    monkeypatch.setenv(MINUTES_VARIABLE, "1000")
     for step in range(1, 14):
-        root = tmp_path / f"from-{step}"
-        with checkpoint_folder(root, {}) as store:
-            shutil.rmtree(store.folder)
-            shutil.copytree(moments / str(step), store.folder)
-            assert store.steps()[0] == step
-            weights, found = trained(kind, store)
+        weights, found = resumed(kind, copied / str(step), tmp_path / f"from-{step}")
         assert_same(weights, expected)
         assert found == about, step
 
