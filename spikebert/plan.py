@@ -112,6 +112,7 @@ class Plan:
     threads: int
     gpu: int
     teacher_cache_gib: float
+    checkpoint_minutes: float
     datasets: dict[str, dict[str, Any]]
     unlabelled: dict[str, dict[str, Any]]
     teachers: dict[str, dict[str, Any]]

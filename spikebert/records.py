@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -71,14 +70,30 @@ def write_text(path: str | Path, text: str) -> None:
 
 @contextlib.contextmanager
 def whole(folder: Path) -> Iterator[Path]:
-    """A temporary folder that takes the place of `folder` when the block succeeds."""
+    """A temporary folder that takes the place of `folder` when the block succeeds.
+
+    Whatever ends the process, or the machine, `folder` is the old one, the new one, or not there.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
         part = Path(temporary) / folder.name
         part.mkdir()
         yield part
-        shutil.rmtree(folder, ignore_errors=True)
+        for path in (*part.rglob("*"), part):
+            _to_disk(path)
+        if folder.exists():
+            folder.replace(Path(temporary) / "before")
         part.replace(folder)
+        _to_disk(folder.parent)
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from .errors import UserError
 from .settings import (
+    CHECKPOINT_MINUTES,
     LARGEST_SEED,
     SHAPE,
     STEPS,
@@ -63,6 +64,7 @@ DEFAULTS: dict[str, Any] = {
     "threads": 1,
     "gpu": 0,
     "teacher_cache_gib": 0,
+    "checkpoint_minutes": CHECKPOINT_MINUTES,
     "unlabelled": {},
     "teachers": {},
     "unavailable": {},
@@ -150,6 +152,12 @@ def config_schema() -> dict[str, Any]:
                 "minimum": 0,
                 "description": "disk for the hidden states of teachers, which all runs on the same "
                 "text then share; 0 asks the teacher anew in every run",
+            },
+            "checkpoint_minutes": {
+                "type": "number",
+                "minimum": 0,
+                "description": "longest time between two checkpoints of a training job, beside "
+                "those of its evaluations; 0 writes one after every update",
             },
             "datasets": _mapping(
                 _NAME, CORPUS_SCHEMA, "labelled sets; their order is that of the tables"

@@ -42,6 +42,8 @@ ALGORITHM = {
 # what a step is told, so that these results stay those of their configuration.
 LATER: dict[str, tuple[str, ...]] = {"stage1": ("max_sentences",)}
 LARGEST_SEED = 2**32 - 1  # NumPy's
+# No setting of a step: it decides how much a kill costs, and no number.
+CHECKPOINT_MINUTES = 15
 
 T = TypeVar("T")
 _TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string"}

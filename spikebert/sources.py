@@ -7,6 +7,7 @@ by member into memory, never unpacked by the paths they name, and never imported
 from __future__ import annotations
 
 import fnmatch
+import glob
 import io
 import json
 import lzma
@@ -23,6 +24,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any, NamedTuple
+
+from filelock import FileLock
 
 from . import hub
 from .errors import UserError
@@ -110,7 +113,9 @@ def _fetch_package(spec: dict[str, Any], cache: Path) -> Path:
         return cached
     name = spec["package"].split("==")[0]
     kind = "--no-binary" if spec.get("distribution") == "sdist" else "--only-binary"
-    with _sibling(folder) as part:
+    with _only_fetch(folder, cache, spec["sha256"]), _sibling(folder) as part:
+        if cached := _cached(folder, spec["sha256"]):  # by another job, meanwhile
+            return cached
         requirements = part / "requirements.txt"
         requirements.write_text(f"{spec['package']} --hash=sha256:{spec['sha256']}\n")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
@@ -145,7 +150,8 @@ def _fetch_package(spec: dict[str, Any], cache: Path) -> Path:
 
 
 def _cached(folder: Path, sha256: str) -> Path | None:
-    files = folder.iterdir() if folder.is_dir() else ()
+    """The file with this SHA-256: `folder` itself, or one in it."""
+    files = folder.iterdir() if folder.is_dir() else (folder,)
     return next((f for f in files if f.is_file() and sha256_of(f) == sha256), None)
 
 
@@ -160,11 +166,13 @@ def _fetch_url(spec: dict[str, Any], path: str, cache: Path, mirror: Path | None
             fix="remove '..'",
         )
     target = cache / "repositories" / place
-    if target.is_file() and sha256_of(target) == spec["sha256"]:
+    if _cached(target, spec["sha256"]):
         return target
     if mirror and (mirror / place).is_file():
         return verified(mirror / place, spec["sha256"], WAY_OUT)
-    with _sibling(target) as part:
+    with _only_fetch(target, cache, spec["sha256"]), _sibling(target) as part:
+        if _cached(target, spec["sha256"]):  # by another job, meanwhile
+            return target
         download = part / target.name
         _download(f"{RAW_URL}/{place}", download)
         verified(download, spec["sha256"], WAY_OUT)
@@ -194,6 +202,17 @@ def _download(url: str, target: Path) -> None:
             os.fsync(file.fileno())
     except requests.RequestException as error:
         raise UserError(f"download {url}", expected="a file", got=error, fix=WAY_OUT) from None
+
+
+@contextmanager
+def _only_fetch(target: Path, cache: Path, sha256: str) -> Iterator[None]:
+    """One process fetches this content at a time; what a killed one left beside it goes."""
+    locks = cache / ".locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / f"{sha256}.lock"):
+        for leftover in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        yield
 
 
 @contextmanager

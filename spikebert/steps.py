@@ -10,7 +10,8 @@ import dataclasses
 import platform
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -32,6 +33,7 @@ from transformers import (
 
 from . import __version__
 from .batches import collator, encode, load_tokenizer
+from .checkpoints import checkpoint_folder
 from .corpora import AGAIN, read_labelled, read_labels, read_rows
 from .distillation import (
     Classifier,
@@ -60,13 +62,14 @@ from .students import classifier, describe, embedding_std, encoder, new_student
 from .taught import Cache, Collate, ask
 from .training import (
     FitResult,
-    checkpoint_folder,
     file_digest,
     fit,
     peak_rss_bytes,
     predict_logits,
     use_bf16,
 )
+
+MAX_ALPHABET = 1000  # characters of a vocabulary; the most frequent ones
 
 
 @dataclass(frozen=True)
@@ -226,10 +229,10 @@ def supervised(
 
     collate = collator(tokenizer)
     identity = {"run": dataclasses.asdict(run), "settings": described, **inputs}
-    with checkpoint_folder(outputs.checkpoints, identity) as folder:
+    with checkpoint_folder(outputs.checkpoints, identity) as store:
         examples = encode_rows(train)
         feed = prepare(examples, collate)
-        fitted = fit(module, examples, encode_rows(corpus.dev), feed, settings, run.seed, folder)
+        fitted = fit(module, examples, encode_rows(corpus.dev), feed, settings, run.seed, store)
         record, predictions = finish(
             run, corpus, model, encode_rows, collate, fitted, described, len(train), upstream
         )
@@ -314,25 +317,49 @@ def pretrain(settings: PretrainSettings, text: Path, checkpoints: Path, out: Pat
         tokenizer, mlm_probability=settings.mlm_probability, seed=settings.seed
     )
     described = {"pretrain": dataclasses.asdict(settings)}
-    with checkpoint_folder(checkpoints, {**described, "text": file_digest(text)}) as folder:
+    with checkpoint_folder(checkpoints, {**described, "text": file_digest(text)}) as store:
         examples = encode(rows, tokenizer, settings.max_length)
-        fitted = fit(model, examples, None, collate, settings, settings.seed, folder)
+        fitted = fit(model, examples, None, collate, settings, settings.seed, store)
         with whole(out) as part:
             model.bert.save_pretrained(part)
             tokenizer.save_pretrained(part)
             write_json(part / "training.json", described | dataclasses.asdict(fitted))
 
 
-def train_tokenizer(texts: Iterator[str], vocab_size: int) -> PreTrainedTokenizerBase:
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
     """A WordPiece tokenizer in the manner of BERT's; Chinese characters are words."""
     from tokenizers import BertWordPieceTokenizer
     from transformers import BertTokenizer
 
     trainer = BertWordPieceTokenizer(lowercase=True)
-    trainer.train_from_iterator(texts, vocab_size=vocab_size, show_progress=False)
+    texts = list(texts)
+    first, later = characters(trainer.pre_tokenizer, map(trainer.normalize, texts))
+    alphabet = sorted(first + later, key=lambda c: (-(first + later)[c], c))[:MAX_ALPHABET]
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    # The library numbers characters, and so breaks ties, in the order of a hash with a random key,
+    # but for those it is told beforehand.
+    trainer.train_from_iterator(
+        texts,
+        vocab_size=vocab_size,
+        show_progress=False,
+        limit_alphabet=len(alphabet),
+        initial_alphabet=alphabet,
+        special_tokens=special + [f"##{c}" for c in sorted(set(alphabet) & later.keys())],
+    )
     with tempfile.TemporaryDirectory() as folder:
         trainer.save_model(folder)
         return BertTokenizer(vocab=f"{folder}/vocab.txt", do_lower_case=True)
+
+
+def characters(splitter: Any, texts: Iterable[str]) -> tuple[Counter[str], Counter[str]]:
+    """How often each character begins a word, and how often it stands later in one."""
+    first: Counter[str] = Counter()
+    later: Counter[str] = Counter()
+    for text in texts:
+        for word, _ in splitter.pre_tokenize_str(text):
+            first.update(word[0])
+            later.update(word[1:])
+    return first, later
 
 
 def asked_once(
@@ -390,11 +417,11 @@ def stage1(
     inputs = {"text": file_digest(text), "teacher": file_digest(teacher_dir)}
     if settings.max_sentences:  # the teacher's kept answers are those to fewer rows
         inputs["max_sentences"] = str(settings.max_sentences)
-    with checkpoint_folder(checkpoints, described | inputs) as folder:
+    with checkpoint_folder(checkpoints, described | inputs) as store:
         rows = read_rows(text)[: settings.max_sentences]
         examples = encode([{"text": row["text"]} for row in rows], tokenizer, settings.max_length)
         collate = asked_once(cache, module, examples, collator(tokenizer), inputs, settings)
-        fitted = fit(module, examples, None, collate, settings, settings.seed, folder)
+        fitted = fit(module, examples, None, collate, settings, settings.seed, store)
         with whole(out) as part:
             student.save_pretrained(part)
             tokenizer.save_pretrained(part)

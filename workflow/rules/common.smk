@@ -27,6 +27,8 @@ if plan.teacher_cache_gib:
         SPIKEBERT_TEACHER_CACHE=f"{plan.work}/{plan.run}/taught",
         SPIKEBERT_TEACHER_CACHE_GIB=str(plan.teacher_cache_gib),
     )
+# Nor does a training that was resumed differ from one that was not.
+os.environ.update(SPIKEBERT_CHECKPOINT_MINUTES=str(plan.checkpoint_minutes))
 
 CACHE = f"{plan.work}/downloads"
 RUNS = {run.id: run for run in plan.runs}
