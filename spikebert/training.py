@@ -24,13 +24,14 @@ import filelock
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainingArguments
+from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import TrainerState
 
 from .errors import Interrupted, UserError
 from .neurons.fused import available as compiler_available
 from .records import write_json
 from .settings import TrainingSettings, digest
+from .signals import Interruptible
 
 
 @dataclass(frozen=True)
@@ -113,27 +114,6 @@ def last_checkpoint(folder: Path) -> str | None:
         else:
             return str(path)
     return None
-
-
-class _Signals(TrainerCallback):
-    """On SIGTERM or SIGUSR1: finish the update, save, stop."""
-
-    received = 0
-
-    def __enter__(self) -> _Signals:
-        self.previous = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGUSR1)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, _: object) -> None:
-        self.received = number
-
-    def on_step_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
-        if self.received:
-            control.should_save = control.should_training_stop = True
 
 
 class _Trainer(Trainer):
@@ -256,7 +236,7 @@ def fit(
     keep_freed_memory()
     arguments = training_arguments(settings, len(train), bool(dev), seed, folder)
     set_fused(model, settings.compile and compiler_available())
-    signals = _Signals()
+    signals = Interruptible()
     trainer = _Trainer(
         model=model,
         args=arguments,

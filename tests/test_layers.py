@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "spikebert"
 
 # From the bottom to the top; a new module has to find its place here.
 LAYERS = [
-    {"errors", "specs", "texts", "paper", "metrics", "losses", "neurons"},
+    {"errors", "specs", "texts", "paper", "metrics", "losses", "neurons", "signals"},
     {
         "settings",
         "records",
@@ -22,7 +22,8 @@ LAYERS = [
         "significance",
         "energy_account",
     },
-    {"schema", "configuration", "augment", "probes", "energy"},
+    {"resources", "configuration", "augment", "probes", "energy"},
+    {"schema"},
     {"plan", "corpora", "modeling", "tables"},
     {"distillation", "training", "taught", "figures", "early_exit", "evidence", "energy_table"},
     {"steps", "inference", "probe_figures", "ablation", "sweeps"},
