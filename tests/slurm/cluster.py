@@ -237,11 +237,14 @@ PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
         for name in ("slurmctld", *NODES, "munged"):
             if daemon := self.daemons.get(name):
                 daemon.terminate()
-        left = [p for p in self.processes() if p.pid != os.getpid()]
-        _, alive = psutil.wait_procs(left, timeout=5)
-        for process in alive:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        for _ in range(20):  # what is ending may still start something
+            left = [p for p in self.processes() if p.pid != os.getpid()]
+            if not left:
+                break
+            _, alive = psutil.wait_procs(left, timeout=3)
+            for process in alive:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
         for daemon in self.daemons.values():
             daemon.wait()
 
