@@ -1,7 +1,7 @@
 """What the jobs of each rule ask a scheduler for: memory and wall time.
 
-The defaults are for the sizes of `config/config.yaml` and `config/small.yaml`, with room to spare; a
-configuration of another size states its own under `resources`.
+The defaults are for the sizes of `config/config.yaml` and `config/small.yaml`, with room to spare;
+a configuration of another size states its own under `resources`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from .settings import positive, schema_of
 class Resources:
     """What one job asks for."""
 
-    mem_mb: int = positive(8000, "memory in MB at the first attempt, twice and thrice as much at the next two")
+    mem_mb: int = positive(
+        8000, "memory in MB at the first attempt, and as much again at the next two"
+    )
     runtime: int = positive(720, "wall time in minutes; training that runs out of it goes on")
 
 

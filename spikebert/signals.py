@@ -1,7 +1,7 @@
 """A training job asked to go: it finishes its update, saves, and ends; run again, it goes on.
 
 Slurm announces the end of a job's time with the signal of `--signal`, and a preemption or `scancel`
-with SIGTERM; Kubernetes sends SIGTERM to a pod that it evicts.
+with SIGTERM.
 """
 
 from __future__ import annotations

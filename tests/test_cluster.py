@@ -1,4 +1,4 @@
-"""What the cluster profiles ask for, from dry runs and from a Kubernetes that only writes it down."""
+"""What the cluster profiles ask for: from dry runs, and from a Kubernetes that only writes down."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from test_workflow import ROOT, TINY, copy_repository, snakemake
 from spikebert.resources import RULES
 
 PAPER = "config/paper.yaml"
-RULE_FILES = [p.read_text("utf-8") for p in [ROOT / "workflow/Snakefile", *ROOT.glob("workflow/rules/*.smk")]]
+SNAKEFILES = [ROOT / "workflow/Snakefile", *ROOT.glob("workflow/rules/*.smk")]
 TRAINING = {"pretrain", "finetune", "stage1", "stage2", "direct"}
 
 # The client's calls that reach for a cluster, answered here: every job that is made has failed.
@@ -55,7 +55,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def asked(printed: str) -> dict[str, set[tuple[tuple[str, str], ...]]]:
     """By rule, the different resources of the jobs that a dry run would submit."""
     blocks = re.findall(r"^rule (\w+):\n((?: {4}.*\n)+)", printed, re.MULTILINE)
-    stay = re.findall(r"localrules:\n((?: {4}.*\n)+)", "\n".join(RULE_FILES))
+    stay = re.findall(
+        r"localrules:\n((?: {4}.*\n)+)", "\n".join(p.read_text("utf-8") for p in SNAKEFILES)
+    )
     local = set(re.findall(r"\w+", " ".join(stay)))
     found: dict[str, set[tuple[tuple[str, str], ...]]] = {}
     for rule, block in blocks:

@@ -181,7 +181,8 @@ PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
         folder = self.folder
         try:
             self._launch(
-                "munged", self._program("munged"), "--foreground", "--force", f"--key-file={self.key}",
+                "munged", self._program("munged"), "--foreground", "--force",
+                f"--key-file={self.key}",
                 f"--socket={folder}/munge.socket", f"--pid-file={folder}/munged.pid",
                 f"--log-file={folder}/log/munged", f"--seed-file={folder}/munged.seed",
             )  # fmt: skip

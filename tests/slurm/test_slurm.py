@@ -30,6 +30,7 @@ pytestmark = pytest.mark.skipif(bool(why_not()), reason=str(why_not()))
 MODELS = ["tfidf", "teacher", "direct", "spikebert"]
 TEACHER = "work/tiny/teachers/en"
 LOG = "work/tiny/logs/pretrain/en.log"
+PATIENCE = 900  # seconds; a tenth of it will do on an idle machine
 UPDATES = 160
 SLOWLY = """\
 import time
@@ -79,7 +80,7 @@ class Flight:
     def finish(self) -> str:
         """What Snakemake printed; the test fails unless it succeeded."""
         try:
-            status = self.process.wait(timeout=500)
+            status = self.process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise AssertionError(self.tell()) from None
@@ -104,7 +105,7 @@ class Flight:
             assert not self.process.poll(), self.tell()
             return any(self.folder.glob("work/tiny/checkpoints/**/trainer_state.json"))
 
-        wait_for(saved, f"a checkpoint of {self.folder.name}", 120)
+        wait_for(saved, f"a checkpoint of {self.folder.name}", PATIENCE)
         [job] = [j for j in self.jobs("pretrain") if j["JobState"] == "RUNNING"]
         return job
 
@@ -138,7 +139,7 @@ def flights(
         if loss:
             flight.environment["PYTHONPATH"] = str(slow)
         flight.start(TEACHER if loss else "all", *more)
-        ends.callback(flight.process.terminate)  # if a test failed
+        ends.callback(flight.process.kill)  # if a test failed
         if loss:
             loss(flight)
         flight.finish()
@@ -157,7 +158,7 @@ def flights(
             return again["JobState"] == "RUNNING" and again["NodeList"] != flight.node
 
         try:
-            wait_for(elsewhere, "a requeue", 120)
+            wait_for(elsewhere, "a requeue", PATIENCE)
         finally:
             cluster.start_node(flight.node)
 
@@ -191,7 +192,9 @@ def test_the_whole_workflow_runs_through_slurm(flights: dict[str, Future[Flight]
     records = read_records((flight.folder / "results/tiny/records").glob("*.json"))
     assert {record.model for record in records} == set(MODELS)
     assert (flight.folder / "results/tiny/tables/claims.csv").is_file()
-    rules = {re.match("rule_([a-z0-9_]+?)(_wildcards_.*)?$", j["Comment"])[1] for j in flight.jobs()}
+    rules = {
+        re.match("rule_([a-z0-9_]+?)(_wildcards_.*)?$", j["Comment"])[1] for j in flight.jobs()
+    }
     trained = {"pretrain", "finetune", "stage1", "stage2", "direct"}
     assert rules == trained | {"augment", "tfidf", "measure_energy", "probe", "cka"}
     assert {j["JobState"] for j in flight.jobs()} == {"COMPLETED"}
