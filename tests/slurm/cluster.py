@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
+PACKAGES = ("slurmctld", "slurmd", "slurm-client", "slurm-wlm-basic-plugins", "munge")
 NODES = ("node1", "node2")
 GPU_NODE = "node2"
 
@@ -54,8 +54,6 @@ def free_ports(count: int) -> list[int]:
 
 def fetch(folder: Path) -> None:
     """Unpack Slurm's packages, and what they need that this machine lacks, into `folder`."""
-    lists = ["-o", "Dir::State::lists=" + str(folder.parent / "lists")]
-
     def apt(*arguments: str) -> str:
         return subprocess.run(
             ["apt-get", *arguments], cwd=folder.parent, capture_output=True, text=True, check=True
@@ -67,7 +65,7 @@ def fetch(folder: Path) -> None:
         plan = apt(*simulate)
     except subprocess.CalledProcessError:  # no package lists, as in a bare container
         (folder.parent / "lists/partial").mkdir(parents=True)
-        options = lists
+        options = ["-o", f"Dir::State::lists={folder.parent}/lists"]
         apt(*options, "update")
         plan = apt(*options, *simulate)
     names = [line.split()[1] for line in plan.splitlines() if line.startswith("Inst ")]
