@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import UserError
+from .resources import Resources, resources_of
 from .schema import (
     BASE,
     MODELS,
@@ -111,6 +112,9 @@ class Plan:
     mirror: str | None
     threads: int
     gpu: int
+    retries: int
+    resources: dict[str, Resources]
+    checkpoints: str | None
     teacher_cache_gib: float
     checkpoint_minutes: float
     datasets: dict[str, dict[str, Any]]
@@ -264,9 +268,10 @@ def make_plan(config: Mapping[str, Any]) -> Plan:
     runs = _runs(full, given)
     sets, models = list(full["datasets"]), list(MODELS)
     runs.sort(key=lambda run: (sets.index(run.dataset), models.index(run.model)))
-    names = {f.name for f in dataclasses.fields(Plan)} - {"settings", "runs"}
+    names = {f.name for f in dataclasses.fields(Plan)} - {"settings", "runs", "resources"}
     return Plan(
         **{name: full[name] for name in names},
+        resources=resources_of(full["resources"]),
         settings={section: _resolve(section, given[section], "base") for section in SECTIONS},
         runs=tuple(runs),
     )

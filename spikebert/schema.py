@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .errors import UserError
+from .resources import resources_schema
 from .settings import (
     CHECKPOINT_MINUTES,
     LARGEST_SEED,
@@ -63,6 +64,9 @@ DEFAULTS: dict[str, Any] = {
     "mirror": None,
     "threads": 1,
     "gpu": 0,
+    "retries": 1,
+    "resources": {},
+    "checkpoints": None,
     "teacher_cache_gib": 0,
     "checkpoint_minutes": CHECKPOINT_MINUTES,
     "unlabelled": {},
@@ -146,6 +150,19 @@ def config_schema() -> dict[str, Any]:
                 "minimum": 0,
                 "maximum": 1,
                 "description": "GPUs that a training job asks for; the profile sets the limit",
+            },
+            "retries": {
+                "type": "integer",
+                "minimum": 0,
+                "description": "how often a training job that ended early is started again; it "
+                "goes on from its checkpoint",
+            },
+            "resources": resources_schema(),
+            "checkpoints": {
+                "type": ["string", "null"],
+                "minLength": 1,
+                "description": "folder of the checkpoints, where it is not below work; on a "
+                "cluster without a shared file system, a mounted volume",
             },
             "teacher_cache_gib": {
                 "type": "number",

@@ -23,12 +23,13 @@ import torch
 import transformers
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import TrainerCallback, TrainerControl, TrainingArguments
+from transformers import TrainingArguments
 
 from .checkpoints import Checkpoints, checkpoint_minutes
 from .errors import Interrupted
 from .neurons.fused import available as compiler_available
 from .settings import TrainingSettings
+from .signals import Interruptible
 from .trainer import ExactTrainer, Often
 
 
@@ -65,27 +66,6 @@ def file_digest(path: str | Path) -> str:
         with file.open("rb") as stream:
             total.update(hashlib.file_digest(stream, "sha256").digest())
     return total.hexdigest()
-
-
-class _Signals(TrainerCallback):
-    """On SIGTERM or SIGUSR1: finish the update, save, stop."""
-
-    received = 0
-
-    def __enter__(self) -> _Signals:
-        self.previous = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGUSR1)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, _: object) -> None:
-        self.received = number
-
-    def on_step_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
-        if self.received:
-            control.should_save = control.should_training_stop = True
 
 
 def accuracy(predictions: Any) -> dict[str, float]:
@@ -166,7 +146,7 @@ def fit(
     set_fused(model, fused)
     environment = environment_of(arguments.bf16, fused)
     last = store.latest(environment)
-    signals = _Signals()
+    signals = Interruptible()
     trainer = ExactTrainer(
         model=model,
         args=arguments,

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "spikebert"
 
 # From the bottom to the top; a new module has to find its place here.
 LAYERS = [
-    {"errors", "specs", "strict_json", "texts", "paper", "metrics", "losses", "neurons"},
+    {"errors", "specs", "strict_json", "texts", "paper", "metrics", "losses", "neurons", "signals"},
     {"settings", "sums"},
     {"costs", "hub"},
     {
@@ -25,7 +25,7 @@ LAYERS = [
         "calibration",
     },
     {
-        "schema",
+        "resources",
         "configuration",
         "augment",
         "probes",
@@ -34,6 +34,7 @@ LAYERS = [
         "pretrained",
         "checkpoints",
     },
+    {"schema"},
     {"plan", "corpora", "modeling", "tables", "trainer"},
     {
         "students",

@@ -44,6 +44,11 @@ pathvars:
     benchmarks=f"{plan.work}/{plan.run}/benchmarks",
 
 
+# A scheduler that wants a job gone signals all its processes. A shell that died of it at once would
+# take the training along before it has saved; with a trap it waits, and passes on the status.
+shell.prefix("set -euo pipefail; trap : TERM USR1; ")
+
+
 def one_of(names):
     """A wildcard's constraint: these names and no other."""
     return "|".join(map(re.escape, names)) or "(?!)"
@@ -129,7 +134,7 @@ def repeated(option):
 
 def checkpoints(name):
     """The folder a job resumes from; a param, since Snakemake deletes outputs of failed jobs."""
-    return f"{plan.work}/{plan.run}/checkpoints/{name}"
+    return f"{plan.checkpoints or plan.work}/{plan.run}/checkpoints/{name}"
 
 
 # The report sorts by name.
@@ -151,4 +156,5 @@ def chapter(name):
 
 
 def more_at_retry(amount):
-    return lambda wildcards, attempt: amount * attempt
+    """Memory may have been the reason: as much again at each of the next two attempts."""
+    return lambda wildcards, attempt: amount * min(attempt, 3)
