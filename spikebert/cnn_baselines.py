@@ -14,7 +14,6 @@ from .errors import UserError
 from .records import Record
 from .settings import SnnTextCnnSettings, TextCnnSettings
 from .steps import Corpus, Outputs, Run, supervised
-from .students import embedding_std
 from .textcnn import TextCnnForSequenceClassification, convert
 from .training import file_digest
 
@@ -41,7 +40,7 @@ def textcnn(
         teacher = AutoModel.from_pretrained(
             teacher_dir, trust_remote_code=False, use_safetensors=True
         )
-        copy_embeddings(model, teacher, embedding_std(model.config))
+        copy_embeddings(model, teacher, model.config.embedding_std)
     return supervised(
         run,
         corpus,
