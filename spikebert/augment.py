@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .errors import UserError
 from .settings import AugmentSettings
 from .texts import clean, normalise
 
@@ -58,6 +59,10 @@ def augment(
     in `exclude` (dev and test rows). The draws of a row depend on `seed` and its id alone: other
     rows do not change which of its words are masked, swapped or kept.
     """
+    if language not in TAGGERS:
+        raise UserError(
+            "language", expected=" or ".join(TAGGERS), got=language, fix="choose one of them"
+        )
     if not settings.enabled:
         return list(rows)
     tagged = [TAGGERS[language](row["text"]) for row in rows]
@@ -66,13 +71,24 @@ def augment(
     forbidden = set(exclude)
     augmented = []
     for row, tokens in zip(rows, tagged, strict=True):
-        generator = np.random.default_rng([seed, int(row["id"], 16)])
+        generator = np.random.default_rng([seed, _number(row["id"])])
         for k, text in enumerate(_draws(tokens, vocabulary, settings, generator), 1):
             has_word = normalise(text.replace(MASK, ""))
             if has_word and text not in seen and normalise(text) not in forbidden:
                 seen.add(text)
                 augmented.append({"id": f"{row['id']}-{k}", "text": text, "label": None})
     return [*rows, *augmented]
+
+
+def _number(row_id: str) -> int:
+    if not re.fullmatch("[0-9a-f]{1,64}", row_id):
+        raise UserError(
+            f"id of row {row_id}",
+            expected="hexadecimal digits, as `corpus` writes them",
+            got=row_id,
+            fix="make the corpus again",
+        )
+    return int(row_id, 16)
 
 
 def _draws(

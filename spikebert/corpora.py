@@ -12,24 +12,26 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import sources
+from . import hub, sources
 from .errors import UserError
 from .readers import NEUTRAL, READERS, Raw, check_columns, decode, from_columns
-from .records import write_json, write_text
+from .records import read_json, write_json, write_text
 from .settings import check
-from .specs import CORPUS_SCHEMA, SPLITS, UNLABELLED_SCHEMA
+from .specs import CORPUS_SCHEMA, LANGUAGES, SPLITS, UNLABELLED_SCHEMA
+from .strict_json import parse_json
 from .texts import clean, normalise, split_of, text_id, usable_sentences
 
 DEFAULT_SHARES = {"dev": 0.1, "test": 0.1}
 PERCENTILES = (5, 50, 95, 100)
 STATS = "stats.json"
 HELD_OUT = "held_out.json"
+AGAIN = "make the corpus first, or make it again"
 
 Row = dict[str, Any]
 
@@ -50,7 +52,7 @@ def read_raw(spec: Row, cache: Path, mirror: Path | None) -> tuple[Iterator[Raw]
 
 
 def _read_hub(spec: Row, place: str) -> Iterator[Raw]:
-    for number, row in enumerate(sources.hub_rows(spec)):
+    for number, row in enumerate(hub.rows(spec)):
         check_columns(spec, row, place)
         yield from from_columns(row, f"{place}:{number}", spec)
 
@@ -70,7 +72,7 @@ def make_splits(
     dropped: Counter[str] = Counter()
     candidates: dict[str, list[Row]] = {split: [] for split in SPLITS}
     files = []
-    for file in spec["files"]:
+    for file in map(hub.pinned, spec["files"]):
         raws, sha256 = read_raw(file, Path(cache), mirror)
         files.append(_provenance(file, sha256))
         rows = list(_labelled_rows(raws, file, spec, dropped))
@@ -120,7 +122,8 @@ def _labelled_rows(
 
 def _provenance(file: Row, sha256: str | None) -> Row:
     """Where a file came from, for stats.json: what fetched it and its sum, not how it was read."""
-    keys = ("source", "package", "repository", "commit", "revision", "name", "hub_split", "path")
+    keys = ["source", "package", "repository", "commit", "revision", "name", "hub_split"]
+    keys += ["data_files", "path"]
     return {key: file[key] for key in keys if key in file} | {"sha256": sha256}
 
 
@@ -187,11 +190,12 @@ def _deduplicate(candidates: dict[str, list[Row]], dropped: Counter[str]) -> dic
 
 def _check_splits(splits: dict[str, list[Row]], labels: list[str], name: str) -> None:
     for split, rows in splits.items():
-        if len({row["label"] for row in rows}) < 2:
+        classes = len({row["label"] for row in rows})
+        if classes < 2:
             raise UserError(
                 f"{name}, split {split}",
                 expected=f"rows of at least two of the classes {', '.join(labels)}",
-                got=f"{len(rows)} rows",
+                got=f"{len(rows)} rows" + (" of one class" if classes else ""),
                 fix="give more rows, or other shares in `split`",
             )
 
@@ -210,7 +214,9 @@ def make_corpus(
     first. held_out.json lists the normalised texts that no training file of this set may hold: its
     own dev and test rows and the other sets' test rows. Returns the stats.
     """
-    own = {split: read_rows(Path(splits) / f"{split}.jsonl") for split in SPLITS}
+    check(caps or {}, CORPUS_SCHEMA["properties"]["caps"], f"caps of {name}")
+    stats, labels = read_stats(splits), read_labels(splits)
+    own = {split: read_labelled(splits, split, labels) for split in SPLITS}
     foreign = {
         normalise(row["text"])
         for other in others
@@ -227,15 +233,62 @@ def make_corpus(
         kept[split] = _smallest(free, (caps or {}).get(split))
         dropped[f"{split}_in_test_of_another_set"] = len(rows) - len(free)
         dropped[f"{split}_over_cap"] = len(free) - len(kept[split])
-    stats = json.loads((Path(splits) / STATS).read_text(encoding="utf-8"))
-    _check_splits(kept, stats["labels"], f"data set {name}")
-    stats["dropped"] |= _counts(dropped)
+    _check_splits(kept, labels, f"data set {name}")
+    stats["dropped"] = stats.get("dropped", {}) | _counts(dropped)
     return _write_corpus(kept, stats, Path(out), {HELD_OUT: sorted(held_out)})
 
 
 def read_held_out(corpus: Path) -> set[str]:
     """The normalised texts that no training file of this corpus may hold."""
-    return set(json.loads((Path(corpus) / HELD_OUT).read_text(encoding="utf-8")))
+    path = Path(corpus) / HELD_OUT
+    texts = read_json(path, fix=AGAIN)
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise UserError(
+            f"file {path}", expected="a list of texts", got=type(texts).__name__, fix=AGAIN
+        )
+    return set(texts)
+
+
+def read_stats(corpus: str | Path) -> dict[str, Any]:
+    """stats.json of a folder of splits or of a corpus."""
+    path = Path(corpus) / STATS
+    stats = read_json(path, fix=AGAIN)
+    check(stats, {"type": "object"}, str(path))
+    return dict(stats)
+
+
+def read_labels(corpus: str | Path) -> list[str]:
+    """The names of the classes, in the order of their numbers."""
+    labels: Any = read_stats(corpus).get("labels")
+    try:
+        check(labels, CORPUS_SCHEMA["properties"]["labels"], "stats.json")
+    except UserError:
+        raise UserError(
+            f"labels in {Path(corpus) / STATS}",
+            expected="names of two or more classes",
+            got=labels,
+            fix=AGAIN,
+        ) from None
+    return list(labels)
+
+
+def read_labelled(corpus: str | Path, split: str, labels: Sequence[str]) -> list[Row]:
+    """The rows of a split, each with a class of `labels`.
+
+    Raises:
+        UserError: the file is missing or broken, or a row has no class, or one too many.
+    """
+    path = Path(corpus) / f"{split}.jsonl"
+    rows = read_rows(path)
+    for row in rows:
+        if row.get("label") not in range(len(labels)):
+            raise UserError(
+                f"label of row {row['id']} in {path}",
+                expected=f"0 to {len(labels) - 1}, for {', '.join(labels)}",
+                got=row.get("label"),
+                fix=AGAIN,
+            )
+    return rows
 
 
 def _write_corpus(
@@ -289,11 +342,12 @@ def make_unlabelled(
     Left out are documents and sentences that equal a dev or test row, or one sentence of such a
     row, of any of the `corpora` (folders of this language).
     """
+    check(language, {"enum": list(LANGUAGES)}, "language of unlabelled text")
     check(spec, UNLABELLED_SCHEMA, f"unlabelled text {language}")
     folders = [Path(folder) for folder in corpora]
     pool = _Pool(language, _forbidden(folders, language))
     files = []
-    for file in spec["files"]:
+    for file in map(hub.pinned, spec["files"]):
         raws, sha256 = read_raw(file, Path(cache), mirror)
         added = pool.add((raw.text for raw in raws), file)
         files.append(_provenance(file, sha256) | {"sentences": added})
@@ -377,10 +431,8 @@ def read_rows(path: Path) -> list[Row]:
     path = Path(path)
     try:
         lines = path.read_bytes().decode("utf-8").split("\n")
-    except FileNotFoundError:
-        raise UserError(
-            f"file {path}", expected="JSON lines", got="no file", fix="make the corpus first"
-        ) from None
+    except OSError as error:
+        raise UserError(f"file {path}", expected="JSON lines", got=error, fix=AGAIN) from None
     except UnicodeDecodeError as error:
         raise UserError(f"file {path}", expected="UTF-8", got=error, fix="make it again") from None
     rows = []
@@ -388,11 +440,12 @@ def read_rows(path: Path) -> list[Row]:
         if not line:
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             label = row.get("label")
             valid = isinstance(row["id"], str) and isinstance(row["text"], str)
             valid &= label is None or (isinstance(label, int) and not isinstance(label, bool))
-        except (json.JSONDecodeError, AttributeError, KeyError, TypeError):
+            row["text"].encode()  # half of a surrogate pair is no text
+        except (ValueError, AttributeError, KeyError, TypeError):
             valid = False
         if not valid:
             raise UserError(

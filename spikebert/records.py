@@ -6,7 +6,6 @@ Tables and figures read nothing else, so that they can be made again from a clon
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
 import json
 import os
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
+from .settings import check
+from .strict_json import parse_json
 
 SCHEMA_VERSION = 1
 
@@ -88,14 +89,46 @@ def write_record(path: str | Path, record: Record) -> None:
     write_json(path, dataclasses.asdict(record))
 
 
-def read_record(path: str | Path) -> Record:
-    """Read one record; another schema, a missing or an unknown field is a `UserError`."""
+def read_json(path: str | Path, what: str = "file", fix: str = "make it again") -> Any:
+    """The value in a JSON file; a `UserError` if it is missing, or no JSON."""
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"record {path}", expected="JSON", got=error, fix="delete it and run again"
-        ) from None
+        return parse_json(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{what} {path}", expected="JSON", got=error, fix=fix) from None
+
+
+_KINDS: dict[str, dict[str, Any]] = {
+    "str": {"type": "string"},
+    "int": {"type": "integer", "minimum": 0},
+    "float": {"type": "number"},
+    "dict[str, Any]": {"type": "object"},
+    "dict[str, str]": {"type": "object", "additionalProperties": {"type": "string"}},
+    "list[dict[str, float]]": {
+        "type": "array",
+        "items": {"type": "object", "additionalProperties": {"type": "number"}},
+    },
+}
+_SHARE = {"type": "number", "minimum": 0, "maximum": 1}
+RECORD_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        **{f.name: _KINDS[str(f.type)] for f in dataclasses.fields(Record)},
+        "accuracy_dev": _SHARE,
+        "accuracy_test": _SHARE,
+    },
+}
+
+
+def read_record(path: str | Path) -> Record:
+    """Read one record.
+
+    Raises:
+        UserError: it is missing or no JSON, is of another schema, lacks a field or has one more, a
+            value has another type or cannot be (an accuracy that is NaN), or its id is not that of
+            its file and its run.
+    """
+    again = "it was changed or cut short: delete it and run again"
+    value = read_json(path, "record", again)
     names = {f.name for f in dataclasses.fields(Record)}
     optional = {f.name for f in dataclasses.fields(Record) if f.name in ("history", "upstream")}
     keys = set(value) if isinstance(value, dict) else set()
@@ -106,7 +139,15 @@ def read_record(path: str | Path) -> Record:
             got=", ".join(sorted(keys)) or type(value).__name__,
             fix="it was written by another version: delete it and run again",
         )
-    return Record(**value)
+    check(value, RECORD_SCHEMA, f"record {path}")
+    record = Record(**value)
+    run = f"{record.dataset}.{record.model}.{record.variant}.s{record.seed}"
+    file = Path(path).name.removesuffix(".json")
+    if not record.id == run == file:
+        raise UserError(
+            f"id of record {path}", expected=run, got=f"{record.id}, in {file}.json", fix=again
+        )
+    return record
 
 
 def read_records(paths: Iterable[str | Path]) -> list[Record]:
@@ -117,11 +158,41 @@ def write_predictions(
     path: str | Path, ids: Sequence[str], labels: Sequence[int], predictions: Sequence[int]
 ) -> None:
     """Predictions on the test rows, for paired tests: CSV with row id, gold label, prediction."""
-    lines = [["row", "label", "prediction"]]
+    lines = [PREDICTION_COLUMNS]
     lines += [[i, str(y), str(p)] for i, y, p in zip(ids, labels, predictions, strict=True)]
     write_text(path, "".join(",".join(line) + "\n" for line in lines))
 
 
+PREDICTION_COLUMNS = ["row", "label", "prediction"]
+
+
 def read_predictions(path: str | Path) -> list[dict[str, str]]:
-    with Path(path).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    """Rows of `write_predictions`, values as they stand there.
+
+    Raises:
+        UserError: the file is missing, empty or cut short, or holds anything else.
+    """
+    got: object
+    try:
+        text = Path(path).read_bytes().decode("utf-8")
+        rows = [line.split(",") for line in text.splitlines()]
+        bad = [r for r in rows[1:] if len(r) != 3 or not (r[1].isdecimal() and r[2].isdecimal())]
+        got = f"{len(rows)} lines"
+        if bad:
+            got = ",".join(bad[0])
+        elif rows and rows[0] != PREDICTION_COLUMNS:
+            got = ",".join(rows[0])
+        elif text and not text.endswith("\n"):
+            got = "a last line cut short"
+        elif len({row[0] for row in rows}) < len(rows):
+            got = "a row twice"
+        elif len(rows) > 1:
+            return [dict(zip(PREDICTION_COLUMNS, row, strict=True)) for row in rows[1:]]
+    except (OSError, UnicodeDecodeError) as error:
+        got = error
+    raise UserError(
+        f"predictions {path}",
+        expected="CSV: row,label,prediction, each row once, classes as numbers",
+        got=got,
+        fix="delete them and run again",
+    )

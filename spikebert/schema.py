@@ -9,12 +9,27 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-from collections.abc import Mapping
+import posixpath
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .errors import UserError
-from .settings import SHAPE, STEPS, AugmentSettings, ModelSettings, check, schema_of
-from .specs import CORPUS_SCHEMA, LANGUAGES, TEACHER_SCHEMA, UNLABELLED_SCHEMA
+from .settings import (
+    LARGEST_SEED,
+    SHAPE,
+    STEPS,
+    AugmentSettings,
+    ModelSettings,
+    check,
+    schema_of,
+)
+from .specs import (
+    CORPUS_SCHEMA,
+    LANGUAGES,
+    TEACHER_SCHEMA,
+    UNLABELLED_SCHEMA,
+)
+from .strict_json import parse_json
 
 BASE = "base"
 SECTIONS: dict[str, type] = {"model": ModelSettings, "augment": AugmentSettings, **STEPS}
@@ -56,8 +71,14 @@ DEFAULTS: dict[str, Any] = {
     "steps": {},
 }
 
-_NAME = {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]*$"}
-_VARIANT = {"type": "string", "pattern": r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"}
+# Names become files and folders, and several of them one name: results/<run>/records/<set>.<model>.
+# <variant>.s<seed>.json. The first names are devices on Windows, where a clone would fail.
+_NAME = {
+    "type": "string",
+    "pattern": "^(?!(con|prn|aux|nul|com[0-9]|lpt[0-9])$)[a-z0-9][a-z0-9_-]*$",
+    "maxLength": 64,
+}
+_VARIANT = {"type": "string", "pattern": r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", "maxLength": 64}
 
 
 def _closed(properties: dict[str, Any], **schema: Any) -> dict[str, Any]:
@@ -90,7 +111,9 @@ def config_schema() -> dict[str, Any]:
         {
             "datasets": _several(_NAME, "names of sets under datasets"),
             "models": _several({"enum": list(MODELS)}, "what to train on each of them"),
-            "seeds": _several({"type": "integer", "minimum": 0}, "one run for each"),
+            "seeds": _several(
+                {"type": "integer", "minimum": 0, "maximum": LARGEST_SEED}, "one run for each"
+            ),
             "variant": {**_VARIANT, "description": f"name of the changed settings, or {BASE}"},
             "overrides": {
                 "type": "object",
@@ -105,8 +128,10 @@ def config_schema() -> dict[str, Any]:
             "run": {**_NAME, "description": "name of the folder below results/"},
             "work": {
                 "type": "string",
-                "minLength": 1,
-                "description": "folder of all that is not published: corpora, weights, logs",
+                "pattern": r"^[^-{}<>\\\x00-\x1f][^{}<>\\\x00-\x1f]*$",
+                "maxLength": 1000,
+                "description": "folder of all that is not published: corpora, weights, logs; "
+                "not below results",
             },
             "mirror": {
                 "type": ["string", "null"],
@@ -156,10 +181,16 @@ def read_config(config: Mapping[str, Any]) -> dict[str, Any]:
             teacher that is not there.
     """
     try:
-        json.dumps(config, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        _check_text(json.dumps(config, allow_nan=False, ensure_ascii=False))
+        for name in _names(config):
+            if not isinstance(name, str):
+                raise TypeError(f"the name {name!r} of type {type(name).__name__}")
+    except (TypeError, ValueError, RecursionError) as error:
         raise UserError(
-            "the configuration", expected="text and finite numbers", got=error, fix="mend the value"
+            "the configuration",
+            expected="names and values that are text or finite numbers",
+            got=error,
+            fix="mend the value, or put it into quotes",
         ) from None
     schema = config_schema()
     _check_top_names(config, schema)
@@ -168,6 +199,23 @@ def read_config(config: Mapping[str, Any]) -> dict[str, Any]:
     full = {**DEFAULTS, **values}
     _check_sets(full)
     return full
+
+
+def _check_text(text: str) -> None:
+    """Raise a ValueError at half of a surrogate pair or a NUL: no command can hold them."""
+    text.encode()
+    if r"\u0000" in text:
+        raise ValueError("a NUL character")
+
+
+def _names(value: Any) -> Iterator[Any]:
+    """Every key at any depth."""
+    if isinstance(value, Mapping):
+        yield from value
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from _names(part)
 
 
 def _check_top_names(config: Mapping[str, Any], schema: dict[str, Any]) -> None:
@@ -208,15 +256,20 @@ def _read_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_text(section: str, name: str, value: Any) -> Any:
-    """The value of a setting; text becomes a number where the setting is one."""
+    """The value of a setting; text becomes a number where the setting is one, 3.0 becomes 3."""
     if isinstance(value, list):
         return [from_text(section, name, item) for item in value]
-    if not isinstance(value, str) or kinds_of(section).get(name, "str") == "str":
-        return value
-    try:
-        return json.loads(value, parse_constant=str)  # NaN stays text, and is refused
-    except json.JSONDecodeError:
-        return value
+    kind = kinds_of(section).get(name, "str")
+    if isinstance(value, str) and kind != "str":
+        try:
+            value = parse_json(value)
+        except ValueError:
+            return value
+    return int(value) if kind == "int" and _is_whole(value) else value
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, float) and value.is_integer()
 
 
 def dotted(section: str, key: str) -> str:
@@ -245,6 +298,21 @@ def kinds_of(section: str) -> dict[str, str]:
 def _check_sets(config: Mapping[str, Any]) -> None:
     """Refuse rows whose sets, teachers or texts are not configured."""
     datasets = config["datasets"]
+    if posixpath.normpath(config["work"]).split("/")[0] == "results":
+        raise UserError(
+            "setting work",
+            expected="a folder beside results/, whose files are published",
+            got=config["work"],
+            fix="name another, such as work",
+        )
+    for name, spec in datasets.items():
+        if sum(spec.get("split", {}).values()) >= 1:
+            raise UserError(
+                f"setting datasets.{name}.split",
+                expected="shares of dev and test that leave rows for train: a sum below 1",
+                got=spec["split"],
+                fix="lower one of them",
+            )
     for name in set(datasets) & set(config["unavailable"]):
         raise UserError(
             f"set {name}",

@@ -7,7 +7,6 @@ the selected weights, in float32, read the test rows once.
 from __future__ import annotations
 
 import dataclasses
-import json
 import platform
 import subprocess
 import tempfile
@@ -21,7 +20,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (
-    AutoConfig,
     AutoModel,
     AutoModelForSequenceClassification,
     BertConfig,
@@ -34,7 +32,7 @@ from transformers import (
 
 from . import __version__
 from .batches import collator, encode, load_tokenizer
-from .corpora import read_rows
+from .corpora import AGAIN, read_labelled, read_labels, read_rows
 from .distillation import (
     Classifier,
     PretrainingDistillation,
@@ -43,7 +41,8 @@ from .distillation import (
     copy_embeddings,
 )
 from .errors import UserError
-from .records import Record, whole, write_json, write_predictions, write_record
+from .pretrained import HEAD, POOLER, load_model
+from .records import Record, read_json, whole, write_json, write_predictions, write_record
 from .settings import (
     DENSE,
     DirectSettings,
@@ -56,6 +55,7 @@ from .settings import (
     digest,
     step_of,
 )
+from .specs import SPLITS
 from .students import classifier, describe, encoder, new_student
 from .taught import Cache, Collate, ask
 from .training import (
@@ -81,9 +81,14 @@ class Corpus:
 
     @classmethod
     def read(cls, folder: Path) -> Corpus:
-        labels = json.loads((folder / "stats.json").read_text(encoding="utf-8"))["labels"]
-        files = [folder / f"{split}.jsonl" for split in ("train", "dev", "test")]
-        train, dev, test = map(read_rows, files)
+        labels = read_labels(folder)
+        train, dev, test = (read_labelled(folder, split, labels) for split in SPLITS)
+        for split, rows in zip(SPLITS, (train, dev, test), strict=True):
+            if not rows:
+                raise UserError(
+                    f"split {split} of {folder}", expected="rows", got="none", fix=AGAIN
+                )
+        files = [folder / f"{split}.jsonl" for split in SPLITS]
         return cls(train, dev, test, labels, digest([file_digest(file) for file in files]))
 
     @property
@@ -245,9 +250,7 @@ def finetune(
     """Fine-tune a BERT on one set."""
     set_seed(run.seed)
     corpus = Corpus.read(corpus_dir)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        teacher, trust_remote_code=False, use_safetensors=True, **corpus.label_names
-    )
+    model = load_model(AutoModelForSequenceClassification, teacher, new=HEAD, **corpus.label_names)
     return supervised(
         run,
         corpus,
@@ -370,10 +373,13 @@ def stage1(
     cache: Cache | None = None,
 ) -> None:
     """Pre-training distillation: a headless student and the projections of its losses. The student
-    is dense, where the settings are those of a dense one."""
+    is dense, where the settings are those of a dense one.
+
+    The rows of `text` stand in the order of hashes, so the first `max_sentences` are a sample.
+    """
     set_seed(settings.seed)
     tokenizer = load_tokenizer(teacher_dir)
-    teacher = AutoModel.from_pretrained(teacher_dir, trust_remote_code=False, use_safetensors=True)
+    teacher = load_model(AutoModel, teacher_dir, new=POOLER)
     step = step_of(settings)
     dense = step in DENSE
     student = encoder(new_student(model, tokenizer, dense))
@@ -382,10 +388,11 @@ def stage1(
     module = PretrainingDistillation(student, teacher, settings)
     described = {"model": describe(model, dense), step: dataclasses.asdict(settings)}
     inputs = {"text": file_digest(text), "teacher": file_digest(teacher_dir)}
+    if settings.max_sentences:  # the teacher's kept answers are those to fewer rows
+        inputs["max_sentences"] = str(settings.max_sentences)
     with checkpoint_folder(checkpoints, described | inputs) as folder:
-        examples = encode(
-            [{"text": row["text"]} for row in read_rows(text)], tokenizer, settings.max_length
-        )
+        rows = read_rows(text)[: settings.max_sentences]
+        examples = encode([{"text": row["text"]} for row in rows], tokenizer, settings.max_length)
         collate = asked_once(cache, module, examples, collator(tokenizer), inputs, settings)
         fitted = fit(module, examples, None, collate, settings, settings.seed, folder)
         with whole(out) as part:
@@ -411,9 +418,7 @@ def stage2(
     set_seed(run.seed)
     corpus = Corpus.read(corpus_dir)
     tokenizer = load_tokenizer(teacher_dir)
-    teacher = AutoModelForSequenceClassification.from_pretrained(
-        teacher_dir, trust_remote_code=False, use_safetensors=True
-    )
+    teacher = load_model(AutoModelForSequenceClassification, teacher_dir)
     if teacher.config.num_labels != len(corpus.labels):
         raise UserError(
             f"teacher in {teacher_dir}",
@@ -435,7 +440,7 @@ def stage2(
     if stage1_dir is not None:
         load_stage1(student, module.alignment, stage1_dir)
         inputs["stage1"] = file_digest(stage1_dir)
-        first = json.loads((stage1_dir / "training.json").read_text(encoding="utf-8"))
+        first = read_json(stage1_dir / "training.json", fix="run stage 1 again")
         described |= {name: first[name] for name in first if name.endswith("stage1")}
         upstream = {name: first[name] for name in ("steps", "tokens", "wall_s", "samples")}
     return supervised(
@@ -463,10 +468,10 @@ def stage2(
 
 def load_stage1(student: PreTrainedModel, alignment: nn.Module, folder: Path) -> None:
     """Put stage 1's student and projections into those of stage 2, every tensor or an error."""
-    config = AutoConfig.from_pretrained(folder)
-    check_same_model(config, student.config, str(folder))
     body = cast(PreTrainedModel, student.base_model)
-    body.load_state_dict(type(body).from_pretrained(folder).state_dict(), strict=True)
+    found = load_model(type(body), folder)
+    check_same_model(found.config, student.config, str(folder))
+    body.load_state_dict(found.state_dict(), strict=True)
     projections = load_file(folder / "projections.safetensors")
     try:
         alignment.load_state_dict(projections, strict=True)

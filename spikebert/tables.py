@@ -5,6 +5,7 @@ Accuracies are percent: four decimals in CSV, two elsewhere. A cell without a va
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -148,7 +149,7 @@ def markdown(text: pd.DataFrame, numbers: Iterable[str], notes: Sequence[str]) -
     body = tabulate(
         text.values.tolist(),
         headers=list(text.columns),
-        tablefmt="github",
+        tablefmt="pipe",  # the one that says where numbers stand
         disable_numparse=True,
         colalign=["right" if name in right else "left" for name in text.columns],
     )
@@ -163,7 +164,7 @@ def latex(text: pd.DataFrame, kinds: Mapping[str, str], notes: Sequence[str]) ->
         escape=True,
         column_format="".join(kinds.get(name, "l") for name in text.columns),
     )
-    below = "\\\\\n".join(note.replace("%", r"\%").replace("_", r"\_") for note in notes)
+    below = "\\\\\n".join(re.sub(r"([%_&#$])", r"\\\1", note) for note in notes)
     return f"{body}\n\\footnotesize\n{below}\n".replace("†", r"\dag{}")
 
 

@@ -11,9 +11,10 @@ PACKAGE = Path(__file__).parents[1] / "spikebert"
 
 # From the bottom to the top; a new module has to find its place here.
 LAYERS = [
-    {"errors", "specs", "texts", "paper", "metrics", "losses", "neurons"},
+    {"errors", "specs", "strict_json", "texts", "paper", "metrics", "losses", "neurons"},
+    {"settings", "sums"},
+    {"costs", "hub"},
     {
-        "settings",
         "records",
         "sources",
         "readers",
@@ -21,8 +22,9 @@ LAYERS = [
         "attention",
         "significance",
         "energy_account",
+        "calibration",
     },
-    {"schema", "configuration", "augment", "probes", "energy"},
+    {"schema", "configuration", "augment", "probes", "energy", "pages", "pretrained"},
     {"plan", "corpora", "modeling", "tables"},
     {
         "students",
@@ -33,9 +35,18 @@ LAYERS = [
         "early_exit",
         "evidence",
         "energy_table",
+        "cost_table",
     },
-    {"distillation", "inference", "probe_figures", "ablation", "sweeps"},
-    {"steps", "inspection", "claims", "energy_run"},
+    {
+        "distillation",
+        "inference",
+        "probe_figures",
+        "ablation",
+        "sweeps",
+        "forecast",
+        "cards",
+    },
+    {"steps", "inspection", "claims", "energy_run", "calibration_figure", "publish"},
     {"baselines", "cnn_baselines", "bench"},
     {"cli"},
     {"__init__", "__main__"},
@@ -84,7 +95,8 @@ def test_imports_go_down(path: Path) -> None:
     [
         ("plan, schema", "torch, transformers, datasets, pandas, matplotlib, numpy"),
         (
-            "tables, figures, probe_figures, claims, sweeps, energy_table",
+            "tables, figures, probe_figures, claims, sweeps, energy_table, cost_table, "
+            "calibration_figure, pages",
             "torch, transformers, datasets",
         ),
         ("cli", "torch, transformers, datasets, pandas, matplotlib"),

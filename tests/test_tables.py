@@ -1,5 +1,6 @@
 """Every cell of the accuracy table, and how the three formats print it."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +11,7 @@ from spikebert.errors import UserError
 from spikebert.paper import PAPER, paper_value
 from spikebert.records import write_record
 from spikebert.schema import MODELS
-from spikebert.tables import COLUMNS, accuracy_table, write_tables
+from spikebert.tables import COLUMNS, accuracy_table, latex, write_tables
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +100,8 @@ def test_markdown_marks_stand_ins_and_recalled_values(folder: Path) -> None:
 
 def test_notes_are_left_out_where_nothing_is_marked(tmp_path: Path) -> None:
     record = make_record("sst2", "spikebert", 1, 0.79)
-    write_record(tmp_path / "record.json", record)
-    write_tables([tmp_path / "record.json"], tmp_path, {})
+    write_record(tmp_path / f"{record.id}.json", record)
+    write_tables([tmp_path / f"{record.id}.json"], tmp_path, {})
     text = (tmp_path / "accuracy.md").read_text("utf-8")
     assert "stand-in" not in text
     assert "†" not in text
@@ -113,6 +114,15 @@ def test_latex_is_escaped(folder: Path) -> None:
     assert r"86.93\dag{}" in text
     assert "†" not in text
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
+
+
+def test_latex_has_a_cell_for_each_column_and_escaped_notes() -> None:
+    table = pd.DataFrame({"a_b": ["x & y", "50 %"], "n": ["1", "2"]})
+    text = latex(table, {"n": "r"}, ["R&D of a_b: 5 % #1 at $2"])
+    assert r"\begin{tabular}{lr}" in text
+    assert r"R\&D of a\_b: 5 \% \#1 at \$2" in text
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert [len(re.findall(r"(?<!\\)&", line)) for line in rows] == [1, 1, 1]
 
 
 def test_the_same_records_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:

@@ -25,10 +25,23 @@ ROOT = Path(__file__).parents[1]
 PARTS = ("Snakefile", "workflow", "config", "profiles", "envs", "spikebert", "tests/data")
 TINY = "tests/data/tiny.yaml"
 DONE = "Nothing to be done"
-REPORT = {"accuracy_table", "accuracy_and_curves", "claim_sheet", "sweep_figures"}
-WORDS = {"probe_figures", "energy_table", *REPORT}  # all that captions and notes stand in
+REPORT = {
+    "accuracy_table",
+    "accuracy_and_curves",
+    "claim_sheet",
+    "cost_table",
+    "sweep_figures",
+    "table_pages",
+}
+WORDS = {
+    "probe_figures",
+    "calibration_figure",
+    "energy_table",
+    *REPORT,
+}  # all that captions and notes stand in
 ENERGY = {"measure_energy", "energy_table"}
-STAGE2 = {"stage2", "probe", "probe_figures", *REPORT, *ENERGY}
+LOOKS = {"probe", "probe_figures", "calibration", "calibration_figure"}
+STAGE2 = {"stage2", *LOOKS, *REPORT, *ENERGY}
 STAGE1 = {"stage1", "cka", *STAGE2}
 MEASURED = {*REPORT, *ENERGY}
 SNN_TEXTCNN = {"snn_textcnn", *MEASURED}
@@ -45,7 +58,7 @@ def copy_repository(folder: Path) -> Path:
     return folder
 
 
-def snakemake(folder: Path, *arguments: str, status: int = 0) -> str:
+def snakemake(folder: Path, *arguments: str, status: int = 0, **environment: str) -> str:
     """What Snakemake prints. The test fails unless it ends with `status`."""
     run = subprocess.run(
         [sys.executable, "-m", "snakemake", *arguments],
@@ -56,7 +69,8 @@ def snakemake(folder: Path, *arguments: str, status: int = 0) -> str:
         text=True,
         check=False,
         # Nothing of this process's environment but what every process needs.
-        env={k: v for k, v in os.environ.items() if not k.startswith(("SNAKEMAKE", "PYTHONPATH"))},
+        env={k: v for k, v in os.environ.items() if not k.startswith(("SNAKEMAKE", "PYTHONPATH"))}
+        | environment,
     )
     assert run.returncode == status, run.stdout[-6000:]
     return run.stdout
@@ -227,7 +241,7 @@ RERUNS: dict[str, tuple[str, Any, set[str]]] = {
     "a setting of TextCNN": ("steps.textcnn.filters", 3, {"textcnn", *SNN_TEXTCNN}),
     "a setting of its neurons": ("steps.snn_textcnn.beta", 0.5, SNN_TEXTCNN),
     "a setting of TF-IDF": ("steps.tfidf.max_ngram", 1, {"tfidf", *REPORT}),
-    "a cap": ("datasets.meals.caps", {"train": 10}, {"corpus", "tfidf", "leaks", *REPORT}),
+    "a cap": ("datasets.meals.caps", {"train": 10}, {"corpus", "tfidf", "leaks", *WORDS}),
     "words for people": ("datasets.films.description", "other words", WORDS),
     "a set that is not there": ("unavailable.subj", "no source", WORDS),
 }
@@ -265,7 +279,7 @@ def test_one_more_variant_runs_alone(done: Path) -> None:
         "overrides": {"model.beta": 0.8},
     }
     counts = jobs(done, "all", "--configfile", edited(done, "runs", [*rows, row]))
-    assert counts == {"stage1": 1, "stage2": 1} | dict.fromkeys(REPORT, 1)
+    assert counts == {"stage1": 1, "stage2": 1} | dict.fromkeys(WORDS, 1)  # captions name it
 
 
 @pytest.mark.slow
@@ -276,6 +290,7 @@ def test_report_builds(done: Path) -> None:
         page = archive.read("report/report.html").decode()
     assert names >= {"accuracy.csv", "accuracy.svg", "curves.svg", "energy.csv", "leaks.json"}
     assert names >= {"attention_a.svg", "spike_rates.svg", "raster.svg", "cka.svg"}
+    assert names >= {"calibration.svg", "stage1_text.svg", "claims.html", "training_cost.html"}
     assert "sentences on films, written for this test" in page
     assert "no offline source" in page
 
@@ -301,9 +316,11 @@ def test_figures_and_tables_come_from_published_records_alone(published: Path, d
     for name in (
         "figures/accuracy.svg",
         "figures/cka.svg",
+        "figures/calibration.svg",
         "tables/accuracy.csv",
         "tables/claims.csv",
         "tables/energy.csv",
+        "tables/training_cost.csv",
     ):
         made, before = (folder / "results/tiny" / name for folder in (published, done))
         assert made.read_bytes() == before.read_bytes()

@@ -130,5 +130,23 @@ def checkpoints(name):
     return f"{plan.work}/{plan.run}/checkpoints/{name}"
 
 
+# The report sorts by name.
+CHAPTERS = [
+    "Claims",
+    "Accuracy",
+    "Ablation",
+    "Sweeps",
+    "Energy",
+    "Training",
+    "Inside the student",
+    "Corpora",
+]
+
+
+def chapter(name):
+    """A category of the report, numbered."""
+    return f"{1 + CHAPTERS.index(name)}. {name}"
+
+
 def more_at_retry(amount):
     return lambda wildcards, attempt: amount * attempt
