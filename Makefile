@@ -18,11 +18,11 @@ unexport PYTHONDONTWRITEBYTECODE
 snakemake = $(BIN)/snakemake $(1) --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG)) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce figures bench test lint format lock clean
+.PHONY: help setup reproduce figures bench test test-faults lint format lock clean
 
 help: ## list the commands
 	@echo "usage: make COMMAND [PYTHON=python3.12] [CORES=4] [CONFIG=config/small.yaml] [ARGS=...]"
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
 
 setup: $(READY) ## make .venv with the pinned packages (TORCH_INDEX=... for another torch build)
 
@@ -45,6 +45,10 @@ bench: setup ## time training and inference beside the field's usual build, on a
 
 test: lint ## everything that the CI runs (ARGS go to pytest)
 	$(BIN)/python -m pytest $(ARGS)
+
+test-faults: setup ## kill training 20 times at random moments, on real rows: same bytes or an error
+	$(BIN)/snakemake work/embedded/corpora/mr --cores $(CORES)
+	$(BIN)/python -m tests.faults --kills 20 --corpus work/embedded/corpora/mr $(ARGS)
 
 lint: setup ## style, types and the workflow's format
 	$(BIN)/ruff check .
