@@ -286,4 +286,6 @@ def test_wrong_resources_are_named(resources: dict[str, Any], words: str) -> Non
 
 
 def test_resources_and_retries_change_no_run() -> None:
-    assert plan(resources={"stage1": {"mem_mb": 1}}, retries=7, checkpoints="/x").runs == plan().runs
+    assert (
+        plan(resources={"stage1": {"mem_mb": 1}}, retries=7, checkpoints="/x").runs == plan().runs
+    )

@@ -15,7 +15,8 @@ def test_a_signal_saves_and_stops_at_the_end_of_the_update(number: signal.Signal
     control = TrainerControl()
     with Interruptible() as signals:
         signals.on_step_end(None, TrainerState(), control)
-        assert not (control.should_save or control.should_training_stop)
+        assert not control.should_save
+        assert not control.should_training_stop
         os.kill(os.getpid(), number)
         assert signals.received == number
         assert not control.should_training_stop  # the update goes on

@@ -40,7 +40,7 @@ rule direct:
         "<benchmarks>/direct/{id}.tsv"
     wildcard_constraints:
         id=one_of(plan.of("direct")),
-    retries: plan.retries
+    retries: RETRIES
     conda:
         "../../envs/spikebert.yaml"
     threads: plan.threads
