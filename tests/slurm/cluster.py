@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -201,25 +202,26 @@ PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 
     def kill_node(self, name: str) -> None:
         """SIGKILL to a node's daemon and to all that runs on it, as if its power went."""
-        steps = [p for p in self.processes() if "slurmstepd" in p.name() and name in self._spool(p)]
-        victims = [psutil.Process(self.daemons[name].pid), *steps]
-        victims += [child for step in steps for child in step.children(recursive=True)]
+        own = {job["JobId"] for job in self.jobs() if job.get("NodeList") == name}
+        victims = [psutil.Process(self.daemons[name].pid)]
+        for process in self.processes():
+            title = re.match(r"slurmstepd: \[(\d+)\.", " ".join(process.cmdline()))
+            if title and title[1] in own:
+                victims += [process, *process.children(recursive=True)]
+        assert len(victims) > 1, f"no job runs on {name}"
         for victim in victims:
             with contextlib.suppress(psutil.NoSuchProcess):
                 victim.kill()
         self.daemons.pop(name).wait()
 
-    @staticmethod
-    def _spool(process: psutil.Process) -> str:
-        with contextlib.suppress(psutil.Error):
-            return process.cwd() + " " + " ".join(f.path for f in process.open_files())
-        return ""
-
     def processes(self) -> Iterator[psutil.Process]:
-        """All of this cluster: daemons, steps and what the jobs started."""
+        """All of this cluster: daemons, what the jobs started, and the steps between the two,
+        which write their title over their environment."""
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if process.environ().get("SLURM_CONF") == str(self.conf):
+                if str(self.packages) in process.exe() or (
+                    process.environ().get("SLURM_CONF") == str(self.conf)
+                ):
                     yield process
 
     def __call__(self, *command: str) -> str:

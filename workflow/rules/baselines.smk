@@ -40,7 +40,7 @@ rule textcnn:
         "<benchmarks>/textcnn/{id}.tsv"
     wildcard_constraints:
         id=one_of(plan.of("textcnn")),
-    retries: plan.retries
+    retries: RETRIES
     conda:
         "../../envs/spikebert.yaml"
     threads: plan.threads
@@ -74,7 +74,7 @@ rule snn_textcnn:
         "<benchmarks>/snn_textcnn/{id}.tsv"
     wildcard_constraints:
         id=one_of(plan.of("snn_textcnn")),
-    retries: plan.retries
+    retries: RETRIES
     conda:
         "../../envs/spikebert.yaml"
     threads: plan.threads
@@ -111,7 +111,7 @@ rule direct:
         "<benchmarks>/direct/{id}.tsv"
     wildcard_constraints:
         id=one_of(plan.of("direct", "dense_direct")),
-    retries: plan.retries
+    retries: RETRIES
     conda:
         "../../envs/spikebert.yaml"
     threads: plan.threads

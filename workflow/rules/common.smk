@@ -34,6 +34,8 @@ CACHE = f"{plan.work}/downloads"
 RUNS = {run.id: run for run in plan.runs}
 AUGMENTED = {run.augmented: run for run in plan.of(*DISTILLED).values()}
 STAGE1 = {run.stage1: run for run in plan.two_staged().values()}
+# The Snakemake inside a cluster's job would retry there, at the end of the job's time or memory.
+RETRIES = plan.retries if workflow.is_main_process else 0
 PRETRAINED = [name for name, spec in plan.teachers.items() if spec["source"] == "pretrain"]
 
 

@@ -11,7 +11,7 @@ rule stage1:
         "<benchmarks>/stage1/{language}.{digest}.tsv"
     # It is long, and all students of the language wait for it.
     priority: 10
-    retries: plan.retries
+    retries: RETRIES
     conda:
         "../../envs/spikebert.yaml"
     threads: plan.threads
@@ -45,7 +45,7 @@ rule stage2:
         "<benchmarks>/stage2/{id}.tsv"
     wildcard_constraints:
         id=one_of(plan.of(*DISTILLED)),
-    retries: plan.retries
+    retries: RETRIES
     conda:
         "../../envs/spikebert.yaml"
     threads: plan.threads

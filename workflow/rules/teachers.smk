@@ -37,7 +37,7 @@ rule pretrain:
         language=one_of(PRETRAINED),
     # Stage 1 and the teachers of the language wait for it.
     priority: 20
-    retries: plan.retries
+    retries: RETRIES
     conda:
         "../../envs/spikebert.yaml"
     threads: plan.threads
@@ -71,7 +71,7 @@ rule finetune:
         id=one_of(plan.of("teacher")),
     # Two students wait for it; nothing waits for the baselines.
     priority: 5
-    retries: plan.retries
+    retries: RETRIES
     conda:
         "../../envs/spikebert.yaml"
     threads: plan.threads
