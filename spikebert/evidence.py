@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import UserError
-from .records import Record, read_predictions, read_records, write_text
+from .records import Record, read_accuracies, read_predictions, write_text
 from .schema import BASE
 from .significance import (
     DRAWS,
@@ -88,10 +88,10 @@ def gather(
         runs = {r.id: r for key, members in groups.items() if key[0] == dataset for r in members}
         found = right_rows({name: predictions[name] for name in runs if name in predictions})
         for name, rows in found.items():
-            if abs(rows.mean() - runs[name].accuracy_test) > 1e-6:
+            if abs(rows.mean() - runs[name].score) > 1e-6:
                 raise UserError(
                     f"predictions of {name}",
-                    expected=f"the accuracy of its record, {runs[name].accuracy_test:.6f}",
+                    expected=f"the accuracy of its record, {runs[name].score:.6f}",
                     got=f"{rows.mean():.6f}",
                     fix="the two are of different runs: run the workflow again for this set",
                 )
@@ -104,7 +104,7 @@ def read_evidence(
 ) -> Evidence:
     """Evidence from files; predictions are named `<id of the run>.csv`."""
     rows = {Path(path).name.removesuffix(".csv"): read_predictions(path) for path in predictions}
-    return gather(read_records(records), rows, notes)
+    return gather(read_accuracies(records), rows, notes)
 
 
 def compare(evidence: Evidence, dataset: str, first: Label, second: Label) -> Comparison | str:

@@ -96,7 +96,8 @@ def rate_arrays(model: Any, tokenizer: Any, corpus: Path, split: str, limit: int
     """`step_rates` over the first `limit` rows of a split: rates [layers, T] float32, rate_layers
     [layers], and dataset, split, rate_sentences that say of what."""
     rows = read_rows(corpus / f"{split}.jsonl")[:limit]
-    examples = encode([{"text": row["text"]} for row in rows], tokenizer, MAX_LENGTH)
+    unlabelled = [{k: v for k, v in row.items() if k != "label"} for row in rows]
+    examples = encode(unlabelled, tokenizer, MAX_LENGTH)
     rates = step_rates(model, (torch.tensor([example["input_ids"]]) for example in examples))
     stats = json.loads((corpus / "stats.json").read_text(encoding="utf-8"))
     return {

@@ -27,6 +27,7 @@ class Raw(NamedTuple):
     label: str | None
     split: str | None
     where: str
+    pair: str | None = None  # the second text, of a pair
 
 
 def _lines(text: str, name: str) -> Iterator[tuple[str, str]]:
@@ -89,7 +90,9 @@ def read_jsonl(text: str, name: str, spec: Spec) -> Iterator[Raw]:
 
 def check_columns(spec: Spec, names: Iterable[str], where: str) -> None:
     """Raise a `UserError` unless every column that `spec` names is there."""
-    wanted = [spec[k] for k in ("text_column", "label_column", "split_column") if k in spec]
+    wanted = [
+        spec[k] for k in ("text_column", "pair_column", "label_column", "split_column") if k in spec
+    ]
     wanted += spec.get("only", {})
     names = list(names)
     if missing := [column for column in wanted if column not in names]:
@@ -108,9 +111,13 @@ def from_columns(row: dict[str, Any], where: str, spec: Spec) -> Iterator[Raw]:
         return str(row[spec[key]]) if key in spec else None
 
     if all(str(row[column]) == wanted for column, wanted in spec.get("only", {}).items()):
-        text = row[spec["text_column"]]
-        text = "" if text is None else re.sub(r"<br\s*/?>", "\n", str(text))
-        yield Raw(text, value("label_column"), value("split_column"), where)
+        pair = _real_breaks(row[spec["pair_column"]]) if "pair_column" in spec else None
+        text = _real_breaks(row[spec["text_column"]])
+        yield Raw(text, value("label_column"), value("split_column"), where, pair)
+
+
+def _real_breaks(text: Any) -> str:
+    return "" if text is None else re.sub(r"<br\s*/?>", "\n", str(text))
 
 
 def read_vader(text: str, name: str, spec: Spec) -> Iterator[Raw]:

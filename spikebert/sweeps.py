@@ -18,7 +18,7 @@ from matplotlib.ticker import NullLocator
 from .figures import PANEL_WIDTH, STYLE, Notes, save
 from .metrics import summarise
 from .paper import BEST_BETA, BEST_TIMESTEPS
-from .records import Record, read_records
+from .records import Record, read_accuracies
 from .schema import BASE
 from .tables import ANALOGUE_NOTE, Key, group
 
@@ -94,7 +94,7 @@ def sweep_figure(groups: Groups, axis: Axis, notes: Notes) -> Figure:
         colour, marker = (each[place % len(each)] for each in (SET_COLOURS, MARKERS))
         means = []
         for value, label in labels.items():
-            accuracies = [100 * record.accuracy_test for record in groups[dataset, *label]]
+            accuracies = [100 * record.score for record in groups[dataset, *label]]
             found = summarise(accuracies)
             means.append(found.mean)
             if found.count > 1:
@@ -127,7 +127,7 @@ def sweep_figure(groups: Groups, axis: Axis, notes: Notes) -> Figure:
 def write_sweep_figures(records: Iterable[str | Path], out: str | Path, notes: Notes) -> None:
     """Draw sweep_{timesteps,depth,beta}.{svg,png} into the folder `out`; a sweep without runs says
     so."""
-    groups = group(read_records(records), notes)
+    groups = group(read_accuracies(records), notes)
     with mpl.rc_context(STYLE):
         for axis in AXES:
             save(sweep_figure(groups, axis, notes), Path(out) / f"sweep_{axis.name}")

@@ -111,7 +111,7 @@ def _row(key: Key, members: Sequence[Record], note: Mapping[str, Any]) -> dict[s
         "paper_status": paper.status if paper else "",
     }
     if members:
-        summary = summarise([100 * record.accuracy_test for record in members])
+        summary = summarise([100 * record.score for record in members])
         row |= {name: getattr(summary, name) for name in ("mean", "sd", "ci_low", "ci_high")}
         row["n_test"] = members[0].n_test
     return row

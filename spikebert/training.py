@@ -28,6 +28,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainingArgum
 from transformers.trainer_callback import TrainerState
 
 from .errors import Interrupted, UserError
+from .metrics import headline, scores
 from .neurons.fused import available as compiler_available
 from .records import write_json
 from .settings import TrainingSettings, digest
@@ -183,15 +184,27 @@ class _Trainer(Trainer):
         super().log(logs, *args, **kwargs)
 
 
-def accuracy(predictions: Any) -> dict[str, float]:
-    """Share of rows whose largest logit is the label's."""
-    return {"accuracy": float((predictions.predictions.argmax(-1) == predictions.label_ids).mean())}
+def answers(logits: Any) -> Any:
+    """Class ids [rows] of logits [rows, C], or scores [rows] of [rows, 1]; arrays or tensors."""
+    return logits.squeeze(-1) if logits.shape[-1] == 1 else logits.argmax(-1)
+
+
+def scorer(metric: str) -> Callable[[Any], dict[str, float]]:
+    """What the library calls with predictions on dev, for the metric's headline."""
+
+    def score(found: Any) -> dict[str, float]:
+        guesses = answers(found.predictions).tolist()
+        return {metric: headline(scores(metric, found.label_ids.tolist(), guesses))}
+
+    return score
 
 
 def training_arguments(
-    settings: TrainingSettings, rows: int, select: bool, seed: int, folder: Path
+    settings: TrainingSettings, rows: int, metric: str | None, seed: int, folder: Path
 ) -> TrainingArguments:
-    """Our settings in the library's words, for `rows` training rows."""
+    """Our settings in the library's words, for `rows` training rows; `metric` selects, if there is
+    one."""
+    select = metric is not None
     steps = max(1, math.ceil(rows * settings.epochs / settings.batch_size))
     every = max(1, math.ceil(steps / settings.evaluations))
     schedule = settings.schedule
@@ -214,7 +227,7 @@ def training_arguments(
         save_steps=every,
         save_total_limit=1,
         load_best_model_at_end=select,
-        metric_for_best_model="accuracy" if select else None,
+        metric_for_best_model=metric,
         greater_is_better=True if select else None,
         logging_steps=max(1, every // 2),
         logging_nan_inf_filter=False,
@@ -247,14 +260,15 @@ def fit(
     settings: TrainingSettings,
     seed: int,
     folder: Path,
+    metric: str = "accuracy",
 ) -> FitResult:
     """Train `model` in place, from the checkpoint in `folder` if there is one; with dev rows, end
-    with the weights of the best dev accuracy, else with the last.
+    with the weights that are best on dev by `metric`, else with the last.
 
     Raises `UserError` at a non-finite loss, `Interrupted` after SIGTERM or SIGUSR1.
     """
     keep_freed_memory()
-    arguments = training_arguments(settings, len(train), bool(dev), seed, folder)
+    arguments = training_arguments(settings, len(train), metric if dev else None, seed, folder)
     set_fused(model, settings.compile and compiler_available())
     signals = _Signals()
     trainer = _Trainer(
@@ -263,7 +277,7 @@ def fit(
         data_collator=collate,
         train_dataset=list(train),
         eval_dataset=list(dev) if dev else None,
-        compute_metrics=accuracy if dev else None,
+        compute_metrics=scorer(metric) if dev else None,
         callbacks=[signals],
     )
     with signals:
@@ -295,10 +309,9 @@ def set_fused(model: nn.Module, fused: bool) -> None:
 
 def tidy(entry: dict[str, float]) -> dict[str, float]:
     """A line of the library's log in the words of a record."""
-    names = {"eval_accuracy": "accuracy_dev", "eval_loss": "loss_dev"}
     skipped = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second")
     return {
-        names.get(name, name): round(float(value), 6)
+        f"{name[5:]}_dev" if name.startswith("eval_") else name: round(float(value), 6)
         for name, value in entry.items()
         if name not in skipped
     }

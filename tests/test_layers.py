@@ -14,6 +14,7 @@ LAYERS = [
     {"errors", "specs", "texts", "paper", "metrics", "losses", "neurons"},
     {
         "settings",
+        "tasks",
         "records",
         "sources",
         "readers",
