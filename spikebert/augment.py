@@ -59,7 +59,8 @@ def augment(
 
     Left out are repetitions of any text, texts without a word, and texts whose normalised form is
     in `exclude` (dev and test rows); a pair is one text in this. The draws of a row depend on
-    `seed` and its id alone: other rows do not change which of its words are masked, swapped or kept.
+    `seed` and its id alone: other rows do not change which of its words are masked, swapped or
+    kept.
     """
     if not settings.enabled:
         return list(rows)

@@ -26,7 +26,7 @@ LAYERS = [
     {"schema", "configuration", "augment", "probes", "energy"},
     {"plan", "corpora", "modeling", "tables"},
     {"distillation", "training", "taught", "figures", "early_exit", "evidence", "energy_table"},
-    {"steps", "inference", "probe_figures", "ablation", "sweeps"},
+    {"steps", "inference", "probe_figures", "ablation", "sweeps", "glue_table", "compressed_table"},
     {"baselines", "bench", "inspection", "claims", "energy_run"},
     {"cli"},
     {"__init__", "__main__"},
@@ -75,7 +75,8 @@ def test_imports_go_down(path: Path) -> None:
     [
         ("plan, schema", "torch, transformers, datasets, pandas, matplotlib, numpy"),
         (
-            "tables, figures, probe_figures, claims, sweeps, energy_table",
+            "tables, figures, probe_figures, claims, sweeps, energy_table, glue_table, "
+            "compressed_table",
             "torch, transformers, datasets",
         ),
         ("cli", "torch, transformers, datasets, pandas, matplotlib"),

@@ -10,8 +10,9 @@ paths = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
 os.environ.update(PATH=os.pathsep.join(paths))
 
 from spikebert.errors import UserError
+from spikebert.paper import GLUE
 from spikebert.plan import canonical, content, local_files, make_plan, step_settings
-from spikebert.schema import BASE, DISTILLED
+from spikebert.schema import BASE, COMPRESSED, DISTILLED
 
 try:
     plan = make_plan(config)
@@ -93,7 +94,10 @@ def corpus(wildcards):
 
 
 def base_teacher(wildcards):
-    return f"<work>/teachers/{run_of(wildcards).language}"
+    run = run_of(wildcards)
+    if run.model in COMPRESSED:
+        return f"<work>/compressed/{run.model}"
+    return f"<work>/teachers/{run.language}"
 
 
 def augmented(wildcards):

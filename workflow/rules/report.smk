@@ -2,6 +2,8 @@ localrules:
     accuracy_table,
     accuracy_and_curves,
     sweep_figures,
+    glue_table,
+    compressed_table,
     models,
     records,
     tables,
@@ -107,6 +109,73 @@ rule sweep_figures:
         " --out {params.out:q} > {log:q} 2>&1"
 
 
+rule glue_table:
+    """GLUE beside the paper's row; a set without runs says why."""
+    input:
+        records=[
+            f"<results>/records/{id}.json"
+            for id, run in plan.of("teacher", "direct", "spikebert").items()
+            if run.dataset in GLUE and run.variant == BASE
+        ],
+    output:
+        csv=report(
+            "<results>/tables/glue.csv",
+            caption="../report/glue_table.rst",
+            category="GLUE",
+            labels={"result": "table"},
+        ),
+        md="<results>/tables/glue.md",
+        tex="<results>/tables/glue.tex",
+    log:
+        "<logs>/glue_table.log",
+    conda:
+        "../../envs/spikebert.yaml"
+    params:
+        records=repeated("records"),
+        notes=lambda wildcards: plan.glue(),
+        out=subpath(output.csv, parent=True),
+    shell:
+        "python -m spikebert glue-table {params.records:q} --notes {params.notes:q}"
+        " --out {params.out:q} > {log:q} 2>&1"
+
+
+rule compressed_table:
+    """The student beside compressed BERTs: accuracy, size and energy."""
+    input:
+        records=[
+            f"<results>/records/{id}.json"
+            for id, run in plan.of("teacher", *COMPRESSED, "spikebert").items()
+            if run.dataset in plan.compared_sets() and run.variant == BASE
+        ],
+        energy=[
+            f"<results>/energy/{id}.json"
+            for (dataset, model), id in MEASURED.items()
+            if dataset in plan.compared_sets() and model in ("teacher", *COMPRESSED, "spikebert")
+        ],
+    output:
+        csv=report(
+            "<results>/tables/compressed.csv",
+            caption="../report/compressed_table.rst",
+            category="Energy",
+            labels={"result": "compressed models"},
+        ),
+        md="<results>/tables/compressed.md",
+        tex="<results>/tables/compressed.tex",
+    log:
+        "<logs>/compressed_table.log",
+    conda:
+        "../../envs/spikebert.yaml"
+    params:
+        records=repeated("records"),
+        energy=repeated("energy"),
+        notes=lambda wildcards: plan.compression(),
+        about=lambda wildcards: plan.about(),
+        out=subpath(output.csv, parent=True),
+    shell:
+        "python -m spikebert compressed-table {params.records:q} {params.energy:q}"
+        " --notes {params.notes:q} --out {params.out:q} > {log:q} 2>&1"
+
+
 rule models:
     input:
         [f"<work>/models/{id}" for id, run in RUNS.items() if run.model != "tfidf"],
@@ -122,6 +191,8 @@ rule tables:
         rules.accuracy_table.output,
         rules.claim_sheet.output,
         rules.energy_table.output if MEASURED else [],
+        rules.glue_table.output,
+        rules.compressed_table.output,
 
 
 rule figures:
