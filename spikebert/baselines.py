@@ -60,8 +60,7 @@ def tfidf(
     described = {"tfidf": dataclasses.asdict(settings) | {"language": language}}
     result = Record(
         **{k: v for k, v in dataclasses.asdict(run).items() if k != "teacher"},
-        **judge(corpus, "dev", y[1], answers),
-        **judge(corpus, "test", y[2], guesses),
+        **(judge(corpus, "dev", y[1], answers) | judge(corpus, "test", y[2], guesses)),
         n_train=len(y[0]),
         n_dev=len(y[1]),
         n_test=len(y[2]),

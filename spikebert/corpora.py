@@ -173,7 +173,7 @@ def _score(label: str | None, limits: list[float], where: str) -> float:
             f"score of row {where}",
             expected=f"a number in {limits[0]:g} to {limits[1]:g}",
             got=label,
-            fix="mend the row, or `range`" if label != "-1" else HIDDEN,
+            fix=HIDDEN if score == -1 else "mend the row, or `range`",
         )
     return score
 
@@ -189,7 +189,7 @@ def _label_id(label: str | None, labels: list[str], where: str) -> int:
         f"label of row {where}",
         expected=f"one of {', '.join(labels)}, or its index",
         got=label,
-        fix="mend the row, or `labels`" if label != "-1" else HIDDEN,
+        fix=HIDDEN if label == "-1" else "mend the row, or `labels`",
     )
 
 

@@ -199,9 +199,16 @@ class Plan:
                 "description": spec.get("description", model) if spec else model,
                 "reason": self.unavailable.get(model, reason),
             }
-        sets = {
-            name: {"analogue": is_analogue(self.datasets[name])} for name in self.compared_sets()
-        }
+        compared = self.compared_sets()
+        students = [
+            run.settings["model"]
+            for run in self.of("spikebert").values()
+            if run.variant == BASE and run.dataset in compared
+        ]
+        shapes = {(s["num_hidden_layers"], s["hidden_size"]) for s in students}
+        words = " or ".join(f"{blocks} blocks of width {width}" for blocks, width in sorted(shapes))
+        models["spikebert"] = {"description": f"spiking student, both stages ({words or 'none'})"}
+        sets = {name: {"analogue": is_analogue(self.datasets[name])} for name in compared}
         return json.dumps({"datasets": sets, "models": models}, ensure_ascii=False)
 
     def compared_sets(self) -> list[str]:

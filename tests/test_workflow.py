@@ -26,8 +26,9 @@ PARTS = ("Snakefile", "workflow", "config", "profiles", "envs", "spikebert", "te
 TINY = "tests/data/tiny.yaml"
 DONE = "Nothing to be done"
 REPORT = {"accuracy_table", "accuracy_and_curves", "claim_sheet", "sweep_figures"}
-WORDS = {"probe_figures", "energy_table", *REPORT}  # all that captions and notes stand in
-ENERGY = {"measure_energy", "energy_table"}
+# All that captions and notes stand in.
+WORDS = {"probe_figures", "energy_table", "compressed_table", *REPORT}
+ENERGY = {"measure_energy", "energy_table", "compressed_table"}
 STAGE2 = {"stage2", "probe", "probe_figures", *REPORT, *ENERGY}
 STAGE1 = {"stage1", "cka", *STAGE2}
 
@@ -171,6 +172,24 @@ def test_format_is_snakefmts(clone: Path) -> None:
     assert run.returncode == 0, run.stderr
 
 
+def test_compressed_models_are_fetched_fine_tuned_and_measured(clone: Path) -> None:
+    (clone / "distil").mkdir(exist_ok=True)
+    config = yaml.safe_load((ROOT / TINY).read_text("utf-8"))
+    rows = [*config["runs"], {"datasets": ["films"], "models": ["distilbert"], "seeds": [1]}]
+    path = clone / edited(clone, "runs", rows)
+    changed = yaml.safe_load(path.read_text("utf-8"))
+    changed["compressed"] = {"distilbert": {"source": "folder", "path": "distil"}}
+    path.write_text(yaml.safe_dump(changed, sort_keys=False), "utf-8")
+    before = jobs(clone, "all", "--configfile", TINY)
+    counts = jobs(clone, "all", "--configfile", path.name)
+    more = {rule: n - before.get(rule, 0) for rule, n in counts.items()}
+    assert {rule: n for rule, n in more.items() if n} == {
+        "fetch_compressed": 1,
+        "finetune": 1,
+        "measure_energy": 1,
+    }
+
+
 def test_error_of_a_job_is_shown(tmp_path: Path) -> None:
     folder = copy_repository(tmp_path)
     (folder / "tests/data/films_en.tsv").write_text("text\tlabel\tsplit\na\tgood\ttrain\n")
@@ -220,6 +239,8 @@ RERUNS: dict[str, tuple[str, Any, set[str]]] = {
     "a cap": ("datasets.meals.caps", {"train": 10}, {"corpus", "tfidf", "leaks", *REPORT}),
     "words for people": ("datasets.films.description", "other words", WORDS),
     "a set that is not there": ("unavailable.subj", "no source", WORDS),
+    "why there is no GLUE": ("unavailable.glue", "no source", {"glue_table"}),
+    "why there is no DistilBERT": ("unavailable.distilbert", "no source", {"compressed_table"}),
 }
 
 
@@ -286,7 +307,7 @@ def test_figures_and_tables_come_from_published_records_alone(published: Path, d
     for kind in ("figures", "tables"):
         shutil.rmtree(published / "results/tiny" / kind)
     targets = ("figures", "tables")
-    assert jobs(published, *targets, "--configfile", TINY).keys() == WORDS
+    assert jobs(published, *targets, "--configfile", TINY).keys() == {*WORDS, "glue_table"}
     snakemake(published, *targets, "--cores", "1", "--configfile", TINY)
     for name in (
         "figures/accuracy.svg",
@@ -294,6 +315,8 @@ def test_figures_and_tables_come_from_published_records_alone(published: Path, d
         "tables/accuracy.csv",
         "tables/claims.csv",
         "tables/energy.csv",
+        "tables/glue.csv",
+        "tables/compressed.csv",
     ):
         made, before = (folder / "results/tiny" / name for folder in (published, done))
         assert made.read_bytes() == before.read_bytes()
