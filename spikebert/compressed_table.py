@@ -123,5 +123,5 @@ def write_compressed(
         formats=FORMATS,
         paper=None,
         wide=("what", "note"),
-        notes=[*NOTES, *([f"A stand-in: {ANALOGUE_NOTE}."] if analogue else [])],
+        notes=[*NOTES, *([f"A{ANALOGUE_NOTE[1:]}."] if analogue else [])],
     )

@@ -122,5 +122,5 @@ def write_glue(records: Iterable[str | Path], out: str | Path, notes: Notes) -> 
         formats=FORMATS,
         paper="paper",
         wide=("note",),
-        notes=[*NOTES, *([f"A stand-in: {ANALOGUE_NOTE}."] if analogue else [])],
+        notes=[*NOTES, *([f"A{ANALOGUE_NOTE[1:]}."] if analogue else [])],
     )
