@@ -15,17 +15,10 @@ from typing import TypeGuard
 
 from torch import Tensor, nn
 
+from .costs import product_macs
 from .neurons import LIF, fire
 from .neurons.fused import has_kernel
 from .neurons.kernel import merge, project
-
-
-def product_macs(tokens: int, head_dim: int) -> dict[str, int]:
-    """Multiply-accumulates of one head at one step, by order of multiplication."""
-    return {
-        "qk_first": 2 * tokens * tokens * head_dim,
-        "kv_first": 2 * tokens * head_dim * head_dim,
-    }
 
 
 def product(q: Tensor, k: Tensor, v: Tensor, order: str = "auto") -> Tensor:

@@ -20,7 +20,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,9 +33,10 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerBase
 
-from .attention import product, product_macs
+from .attention import product
 from .batches import collator, encode, load_tokenizer
 from .corpora import read_rows
+from .costs import product_shapes, training_macs
 from .errors import UserError
 from .modeling import SpikeBertForSequenceClassification
 from .neurons import LIF
@@ -178,27 +179,6 @@ def seconds(function: Callable[..., object], *arguments: object) -> float:
     return time.perf_counter() - start
 
 
-def product_shapes(shape: ModelSettings, rows: int, tokens: int) -> Iterator[tuple[int, int, int]]:
-    """(m, k, n) of every linear layer of a student on `rows` sentences of `tokens` tokens."""
-    width, inner = shape.hidden_size, round(shape.mlp_ratio * shape.hidden_size)
-    once, every = rows * tokens, shape.timesteps * rows * tokens
-    for block in range(shape.num_hidden_layers):
-        # A Heaviside encoder's spikes are the same at every step: three products of one step.
-        first = once if block == 0 and shape.encoder == "heaviside" else every
-        yield from [(first, width, width)] * 3
-        yield (every, width, width)
-        yield (every, width, inner)
-        yield (every, inner, width)
-
-
-def training_macs(shape: ModelSettings, rows: int, tokens: int) -> int:
-    """Multiply-accumulates of one update: forward, and twice that backward."""
-    linear = sum(m * k * n for m, k, n in product_shapes(shape, rows, tokens))
-    heads, size = shape.num_attention_heads, shape.hidden_size // shape.num_attention_heads
-    attention = min(product_macs(tokens, size).values()) * heads * shape.timesteps * rows
-    return 3 * (linear + attention * shape.num_hidden_layers)
-
-
 def run_products(shape: ModelSettings, rows: int, tokens: int) -> None:
     """The matrix products of one update and nothing else: the floor of its time."""
     for m, k, n in product_shapes(shape, rows, tokens):
@@ -283,7 +263,7 @@ def peak_memory(
     build: str, shape: ModelSettings, corpus: Path, tokenizer: Path, length: int, size: int
 ) -> dict[str, int]:
     """Resident bytes between updates, weights and optimiser included, and the peak of one update on
-    the longest batch."""
+    the longest batch, whose tokens are counted with their padding."""
     if build == "ours":
         keep_freed_memory()
     words = load_tokenizer(tokenizer)
@@ -295,7 +275,8 @@ def peak_memory(
     forget_peak()
     held = psutil.Process().memory_info().rss
     made.train(fed)
-    return {"held_bytes": held, "peak_bytes": peak_since()}
+    tokens = fed["input_ids"].numel()
+    return {"held_bytes": held, "peak_bytes": peak_since(), "tokens": tokens}
 
 
 def memory_by_timesteps(

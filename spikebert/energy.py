@@ -28,7 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.utils.flop_counter import FlopCounterMode
 
-from .attention import product_macs
+from .costs import product_macs
 from .energy_account import (
     CONVENTIONS,
     DENSE,

@@ -1,4 +1,4 @@
-"""What the probes measure of trained folders, as .npz files of NumPy arrays.
+"""What is measured of trained folders, as .npz files of NumPy arrays or as JSON.
 
 A figure is drawn from such a file alone, without torch and without the model.
 """
@@ -17,8 +17,9 @@ from torch import Tensor
 from transformers import AutoModel, set_seed
 
 from .batches import collator, encode, load_tokenizer
+from .calibration import SCHEMA_VERSION, compare
 from .corpora import read_rows
-from .distillation import copy_embeddings
+from .distillation import Classifier, copy_embeddings
 from .errors import UserError
 from .inference import load
 from .losses import align
@@ -31,6 +32,8 @@ from .probes import (
     student_features,
     teacher_features,
 )
+from .records import write_json
+from .training import predict_logits
 
 RASTER_NEURONS = 64  # of each layer: more than a figure can show
 MAX_LENGTH = 512
@@ -226,5 +229,62 @@ def cka(student_dir: Path, teacher_dir: Path, text: Path, out: Path, limit: int 
             "teacher": name_of(teacher_dir),
             "seed": stage1["seed"],
             "embedding_init": stage1["embedding_init"],
+        },
+    )
+
+
+def probabilities(
+    folder: Path, rows: Sequence[dict[str, Any]], classes: Sequence[str], max_length: int
+) -> np.ndarray:
+    """Softmax of a classifier's logits on rows, [rows, C] float64.
+
+    Raises:
+        UserError: the folder holds no classifier, or one of other classes.
+    """
+    model, tokenizer = load(folder)
+    names = [model.config.id2label[i] for i in range(model.config.num_labels)]
+    if names != list(classes):
+        raise UserError(
+            f"model {folder}",
+            expected=f"the classes of the corpus, {', '.join(classes)}",
+            got=", ".join(names),
+            fix="name a model that was trained on this corpus",
+        )
+    unlabelled = [{k: v for k, v in row.items() if k != "label"} for row in rows]
+    examples = encode(unlabelled, tokenizer, max_length)
+    logits = predict_logits(Classifier(model), examples, collator(tokenizer))
+    return logits.double().softmax(-1).numpy()
+
+
+def calibration(
+    student: Path,
+    teacher: Path,
+    corpus: Path,
+    out: Path,
+    split: str = "test",
+    max_length: int = MAX_LENGTH,
+) -> None:
+    """Write how sure a student and its fine-tuned teacher are on a split, how often they are right,
+    and whether they err on the same rows: `calibration.compare`, and of what it is.
+
+    Raises:
+        UserError: a folder is missing, or the classes differ.
+    """
+    stats = json.loads((corpus / "stats.json").read_text(encoding="utf-8"))
+    rows = read_rows(corpus / f"{split}.jsonl")
+    labels = np.array([row["label"] for row in rows])
+    ours, theirs = (
+        probabilities(folder, rows, stats["labels"], max_length) for folder in (student, teacher)
+    )
+    write_json(
+        out,
+        {
+            "dataset": stats["name"],
+            "split": split,
+            "student": name_of(student),
+            "teacher": name_of(teacher),
+            "max_length": max_length,
+            **compare(ours, theirs, labels, stats["labels"]),
+            "schema": SCHEMA_VERSION,
         },
     )

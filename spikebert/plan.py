@@ -26,9 +26,9 @@ from .schema import (
     kinds_of,
     read_config,
 )
-from .settings import ALGORITHM, STEPS, check, digest, schema_of
+from .settings import ALGORITHM, LATER, STEPS, check, digest, schema_of
 from .specs import MEMBER
-from .tasks import metric_of
+from .tasks import ACCURACY, metric_of
 
 # The sections that each step is given.
 STEP_SECTIONS: dict[str, tuple[str, ...]] = {
@@ -149,16 +149,24 @@ class Plan:
         return json.dumps({**used, **absent}, ensure_ascii=False)
 
     def about(self) -> list[str]:
-        """One line for each set with runs, for captions: what it is, which models, which seeds."""
+        """Lines for captions: for each set with runs what it is, which models and seeds, how long
+        and how large; then teachers, the text of stage 1, and the sets that are not there."""
         lines = []
         for name in self.used_sets():
             runs = [run for run in self.runs if run.dataset == name]
             models = ", ".join(dict.fromkeys(run.model for run in runs))
             seeds = ", ".join(map(str, sorted({run.seed for run in runs})))
             kind = "stand-in, not the published set: " if is_analogue(self.datasets[name]) else ""
-            lines.append(
-                f"**{name}** ({kind}{self.datasets[name]['description']}): {models}; seeds {seeds}."
-            )
+            what = f"**{name}** ({kind}{self.datasets[name]['description']})"
+            parts = [f"{models}; seeds {seeds}", *_how(runs, self.datasets[name].get("caps", {}))]
+            lines.append(f"{what}: {'; '.join(parts)}.")
+        for words, specs, languages in (
+            ("teacher", self.teachers, self.used_teachers()),
+            ("text of stage 1", self.unlabelled, self.used_texts()),
+        ):
+            for name in languages:
+                described = specs[name].get("description", "without a description")
+                lines.append(f"{words}, *{name}*: {described}.")
         lines += [f"**{name}**: {reason}." for name, reason in self.absent_sets()]
         return lines
 
@@ -212,10 +220,39 @@ class Plan:
         return json.dumps({"datasets": sets, "models": models}, ensure_ascii=False)
 
     def compared_sets(self) -> list[str]:
-        """The English sets, GLUE apart, that the table of compressed models has rows for."""
-        mine = {run.dataset for run in self.of("spikebert", *COMPRESSED).values()
-                if run.language == "en"}  # fmt: skip
-        return [name for name in self.used_sets() if name in mine and name not in GLUE]
+        """The English sets judged by accuracy, GLUE apart, that the table of compressed models has
+        rows for."""
+        runs = self.of("spikebert", *COMPRESSED).values()
+        mine = {run.dataset for run in runs if run.language == "en"} - set(GLUE)
+        return [
+            name
+            for name in self.used_sets()
+            if name in mine and metric_of(self.datasets[name]) == ACCURACY
+        ]
+
+
+def _how(runs: list[Run], caps: Mapping[str, int]) -> list[str]:
+    """Caps, size of the student, epochs and variants of a set's runs, in words."""
+    base = [run for run in runs if run.variant == BASE] or runs
+    sections = {name: values for run in base for name, values in run.settings.items()}
+    words = []
+    if caps:
+        words.append(
+            "at most " + ", ".join(f"{n:,} {split}" for split, n in caps.items()) + " rows"
+        )
+    if "model" in sections:
+        model = sections["model"]
+        size = f"{model['num_hidden_layers']} x {model['hidden_size']} (blocks x width)"
+        words.append(f"student {size}, T = {model['timesteps']}")
+    epochs = {
+        step: sections[step]["epochs"] for step in STEPS if "epochs" in sections.get(step, {})
+    }
+    if epochs:
+        words.append("epochs: " + ", ".join(f"{step} {n:g}" for step, n in epochs.items()))
+    variants = dict.fromkeys(run.variant for run in runs if run.variant != BASE)
+    if variants:
+        words.append(f"variants: {', '.join(variants)}")
+    return words
 
 
 def is_analogue(spec: Mapping[str, Any]) -> bool:
@@ -228,8 +265,15 @@ def canonical(value: Any) -> str:
 
 
 def step_settings(step: str, settings: Settings) -> str:
-    sections = {section: settings[section] for section in STEP_SECTIONS[step]}
+    """JSON of the sections that `step` is given, without the `LATER` settings at their default."""
+    sections = {section: _told(section, settings[section]) for section in STEP_SECTIONS[step]}
     return canonical({**sections, "algorithm": ALGORITHM[step]})
+
+
+def _told(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    default = dataclasses.asdict(SECTIONS[section]())
+    late = {name for name in LATER.get(section, ()) if values[name] == default[name]}
+    return {name: value for name, value in values.items() if name not in late}
 
 
 def content(spec: Mapping[str, Any]) -> str:

@@ -63,9 +63,18 @@ class Record:
     @property
     def score(self) -> float:
         """The metric on test: accuracy, or the mean of its values."""
-        value = fmean(self.metrics_test.values()) if self.metrics_test else self.accuracy_test
-        assert value is not None, "a set without accuracy has another metric"
-        return value
+        return _headline(self.metrics_test, self.accuracy_test)
+
+    @property
+    def score_dev(self) -> float:
+        """The same on dev."""
+        return _headline(self.metrics_dev, self.accuracy_dev)
+
+
+def _headline(values: dict[str, float], accuracy: float | None) -> float:
+    value = fmean(values.values()) if values else accuracy
+    assert value is not None, "a set without accuracy has another metric"
+    return value
 
 
 OPTIONAL = ("history", "upstream", "metric", "metrics_dev", "metrics_test")

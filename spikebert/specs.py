@@ -100,7 +100,14 @@ _FETCHING: dict[str, dict[str, Any]] = {
         "revision": _REVISION,
         "name": {**_TEXT, "description": "configuration of the hub data set"},
         "hub_split": {**_TEXT, "description": "split of the hub data set, e.g. validation"},
-        "max_rows": {**_COUNT, "description": "rows streamed at most"},
+        "max_rows": {**_COUNT, "description": "rows read at most"},
+        "data_files": {
+            "type": "object",
+            "additionalProperties": _SHA256,
+            "minProperties": 1,
+            "description": "files of that split and their SHA-256 (parquet, jsonl or csv), fetched "
+            "whole, checked and kept; left out: rows are streamed, pinned by the commit alone",
+        },
     },
     "file": {
         "sha256": _SHA256,
@@ -229,7 +236,11 @@ _TEACHER_KEYS: dict[str, dict[str, Any]] = {
         **_FETCHING["package"],
         "path": {**_TEXT, "description": "folder of the model inside the distribution"},
     },
-    "hub": {"repository": _REPOSITORY, "revision": _REVISION},
+    "hub": {
+        "repository": _REPOSITORY,
+        "revision": _REVISION,
+        "sha256": _SHA256,
+    },
     "folder": {"path": {**_TEXT, "description": "local folder in Hugging Face layout"}},
     "pretrain": {},
 }
@@ -250,6 +261,7 @@ TEACHER_SCHEMA: dict[str, Any] = {
         "source": {"enum": list(_TEACHER_KEYS)},
         **{key: value for keys in _TEACHER_KEYS.values() for key, value in keys.items()},
         "path": _TEXT,
+        "sha256": {**_SHA256, "description": "of the distribution; hub: of model.safetensors"},
         "description": {**_TEXT, "description": "name of the teacher, fit for a table"},
         "compressed": {
             "type": "boolean",

@@ -415,7 +415,10 @@ def stage1(
     out: Path,
     cache: Cache | None = None,
 ) -> None:
-    """Pre-training distillation: a headless student and the projections of its losses."""
+    """Pre-training distillation: a headless student and the projections of its losses.
+
+    The rows of `text` stand in the order of hashes, so the first `max_sentences` are a sample.
+    """
     set_seed(settings.seed)
     tokenizer = load_tokenizer(teacher_dir)
     teacher = AutoModel.from_pretrained(teacher_dir, trust_remote_code=False, use_safetensors=True)
@@ -425,10 +428,11 @@ def stage1(
     module = PretrainingDistillation(student, teacher, settings)
     described = {"model": dataclasses.asdict(model), "stage1": dataclasses.asdict(settings)}
     inputs = {"text": file_digest(text), "teacher": file_digest(teacher_dir)}
+    if settings.max_sentences:  # the teacher's kept answers are those to fewer rows
+        inputs["max_sentences"] = str(settings.max_sentences)
     with checkpoint_folder(checkpoints, described | inputs) as folder:
-        examples = encode(
-            [{"text": row["text"]} for row in read_rows(text)], tokenizer, settings.max_length
-        )
+        rows = read_rows(text)[: settings.max_sentences]
+        examples = encode([{"text": row["text"]} for row in rows], tokenizer, settings.max_length)
         collate = asked_once(cache, module, examples, collator(tokenizer), inputs, settings)
         fitted = fit(module, examples, None, collate, settings, settings.seed, folder)
         with whole(out) as part:

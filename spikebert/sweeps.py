@@ -1,17 +1,19 @@
-"""Figure 3 of the paper: SpikeBERT's accuracy against one setting, all else equal.
+"""SpikeBERT's accuracy against one setting, all else equal: figure 3 of the paper, and more.
 
-A sweep is made of variants of `spikebert` that change one setting of the model; the base runs are
-one of its points. Nothing here imports torch.
+A sweep is made of variants of `spikebert` that change one setting; the base runs are one of its
+points. Nothing here imports torch.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
@@ -19,10 +21,11 @@ from .figures import PANEL_WIDTH, STYLE, Notes, save
 from .metrics import summarise
 from .paper import BEST_BETA, BEST_TIMESTEPS
 from .records import Record, read_accuracies
-from .schema import BASE
+from .schema import BASE, SECTIONS
 from .tables import ANALOGUE_NOTE, Key, group
 
 Groups = Mapping[Key, Sequence[Record]]
+Points = dict[Any, tuple[str, str]]  # model and variant by the place on the axis
 MARKERS = "osD^vP"
 # Okabe and Ito's, in the order of the sets.
 SET_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#000000")
@@ -30,9 +33,8 @@ SET_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#000000")
 
 @dataclass(frozen=True)
 class Axis:
-    """One panel of figure 3: the setting, how it is written, and what the paper says of it."""
+    """One panel: the setting, how it is written, and what the paper says of it."""
 
-    name: str
     setting: str
     words: str
     statement: str
@@ -40,29 +42,46 @@ class Axis:
     log: bool = False
 
 
-AXES = (
-    Axis(
-        "timesteps", "model.timesteps", "time steps T",
-        f"paper: best at T = {BEST_TIMESTEPS}", BEST_TIMESTEPS, log=True,
-    ),
-    Axis("depth", "model.num_hidden_layers", "blocks", "paper: deeper is not better"),
-    Axis("beta", "model.beta", "decay β", f"paper: best near β = {BEST_BETA}", BEST_BETA),
+TIMESTEPS = Axis(
+    "model.timesteps", "time steps T",
+    f"paper: best at T = {BEST_TIMESTEPS}", BEST_TIMESTEPS, log=True,
 )  # fmt: skip
+DEPTH = Axis("model.num_hidden_layers", "blocks", "paper: deeper is not better")
+BETA = Axis("model.beta", "decay β", f"paper: best near β = {BEST_BETA}", BEST_BETA)
+SURROGATE = Axis("model.surrogate", "surrogate derivative", "not swept in the paper")
+SHARPNESS = Axis("model.surrogate_alpha", "sharpness α of the surrogate", "not swept in the paper")
+THRESHOLD = Axis("model.threshold", "firing threshold", "not swept in the paper")
+TEXT = Axis("stage1.max_sentences", "sentences seen in stage 1", "not swept in the paper")
+
+# The panels of each figure, by the name of its file.
+FIGURES: dict[str, tuple[Axis, ...]] = {
+    "sweep_timesteps": (TIMESTEPS,),
+    "sweep_depth": (DEPTH,),
+    "sweep_beta": (BETA,),
+    "sweep_surrogate": (SURROGATE, SHARPNESS),
+    "sweep_threshold": (THRESHOLD,),
+    "stage1_text": (TEXT,),
+}
 
 
 def flat(record: Record) -> dict[str, Any]:
-    """The settings of a record by dotted name."""
+    """The settings of a record by dotted name; one that is younger than the record has its
+    default."""
     return {
         f"{section}.{name}": value
         for section, values in record.settings.items()
         if isinstance(values, Mapping)
-        for name, value in values.items()
+        for name, value in {**_defaults(section), **values}.items()
     }
 
 
-def sweep(groups: Groups, dataset: str, setting: str) -> dict[Any, tuple[str, str]]:
+def _defaults(section: str) -> dict[str, Any]:
+    return dataclasses.asdict(SECTIONS[section]()) if section in SECTIONS else {}
+
+
+def sweep(groups: Groups, dataset: str, setting: str) -> Points:
     """The values of a dotted setting for which SpikeBERT ran, all else as in its base runs: model
-    and variant of each, by rising value."""
+    and variant of each, by rising value, None last."""
     base = groups.get((dataset, "spikebert", BASE))
     start = flat(base[0]) if base else {}
     if setting not in start:
@@ -73,61 +92,99 @@ def sweep(groups: Groups, dataset: str, setting: str) -> dict[Any, tuple[str, st
         same = (name, model) == (dataset, "spikebert") and own.keys() == start.keys()
         if same and {key for key in own if own[key] != start[key]} == {setting}:
             found[own[setting]] = (model, variant)
+    return dict(sorted(found.items(), key=lambda point: (point[0] is None, point[0])))
+
+
+def text_points(groups: Groups, dataset: str) -> Points:
+    """By how many sentences stage 1 saw: the sweep of its cap, and stage 2 alone, which saw none,
+    where its settings are those of SpikeBERT."""
+    found: Points = {}
+    for label in sweep(groups, dataset, TEXT.setting).values():
+        record = groups[dataset, *label][0]
+        seen = record.upstream.get("stage1", {}).get("samples")
+        if seen is not None:
+            found.setdefault(seen, label)
+    base = groups.get((dataset, "spikebert", BASE))
+    without = groups.get((dataset, "stage2_only", BASE))
+    if found and base and without:
+        own = {key: value for key, value in flat(base[0]).items() if key[:7] != "stage1."}
+        if flat(without[0]) == own:
+            found[0] = ("stage2_only", BASE)
     return dict(sorted(found.items()))
 
 
-def sweep_figure(groups: Groups, axis: Axis, notes: Notes) -> Figure:
-    """Accuracy against a setting, a line for each set that was swept; bars are 95 % intervals over
-    seeds, small dots the seeds."""
-    figure = Figure(figsize=(PANEL_WIDTH * 1.5, PANEL_WIDTH * 1.15))
-    panel = figure.subplots()
-    panel.set_title(axis.statement)
-    panel.set_xlabel(axis.words)
-    panel.set_ylabel("accuracy (%)")
-    ticks: set[Any] = set()
-    stand_ins = False
-    datasets = dict.fromkeys(dataset for dataset, _, _ in groups)
-    for place, dataset in enumerate(datasets):
-        labels = sweep(groups, dataset, axis.setting)
-        if len(labels) < 2:
-            continue
-        colour, marker = (each[place % len(each)] for each in (SET_COLOURS, MARKERS))
-        means = []
-        for value, label in labels.items():
-            accuracies = [100 * record.score for record in groups[dataset, *label]]
-            found = summarise(accuracies)
-            means.append(found.mean)
-            if found.count > 1:
-                panel.plot([value] * 2, [found.ci_low, found.ci_high], color=colour)
-                dots = [value] * found.count
-                panel.plot(dots, accuracies, ".", color=colour, markersize=3, alpha=0.5)
-        analogue = bool(notes.get(dataset, {}).get("analogue"))
-        stand_ins |= analogue
-        name = dataset + ("*" if analogue else "")
-        panel.plot(list(labels), means, f"{marker}-", color=colour, markersize=4, label=name)
-        ticks |= set(labels)
-    if not ticks:
-        words = f"no runs of spikebert\nthat differ in {axis.setting} alone"
-        panel.text(0.5, 0.5, words, ha="center", va="center", transform=panel.transAxes)
-        panel.set_xticks([])
-        panel.set_yticks([])
-        return figure
-    if axis.log:
-        panel.set_xscale("log", base=2)
-    panel.set_xticks(sorted(ticks), [f"{value:g}" for value in sorted(ticks)])
-    panel.xaxis.set_minor_locator(NullLocator())
-    if axis.best is not None:
-        panel.axvline(axis.best, color="0.6", linestyle=":", zorder=0)
-    panel.legend()
-    if stand_ins:
+def sweep_figure(groups: Groups, axes: Sequence[Axis], notes: Notes) -> Figure:
+    """Accuracy against settings, a panel for each, a line for each set that was swept; bars are
+    95 % intervals over seeds, small dots the seeds."""
+    figure = Figure(figsize=(PANEL_WIDTH * 1.5 * len(axes), PANEL_WIDTH * 1.15))
+    panels = figure.subplots(1, len(axes), squeeze=False)[0]
+    drawn = [_draw(panel, groups, axis, notes) for panel, axis in zip(panels, axes, strict=True)]
+    if any(notes.get(name, {}).get("analogue") for names in drawn for name in names):
         figure.supxlabel(f"* {ANALOGUE_NOTE}", fontsize=6)
     return figure
 
 
+def _draw(panel: Axes, groups: Groups, axis: Axis, notes: Notes) -> list[str]:
+    """Draw one panel. Returns the sets that are in it."""
+    panel.set_title(axis.statement)
+    panel.set_xlabel(axis.words)
+    panel.set_ylabel("accuracy (%)")
+    datasets = list(dict.fromkeys(dataset for dataset, _, _ in groups))
+    lines = {
+        name: text_points(groups, name) if axis is TEXT else sweep(groups, name, axis.setting)
+        for name in datasets
+    }
+    lines = {name: points for name, points in lines.items() if len(points) > 1}
+    if not lines:
+        words = f"no runs of spikebert\nthat differ in {axis.setting} alone"
+        panel.text(0.5, 0.5, words, ha="center", va="center", transform=panel.transAxes)
+        panel.set_xticks([])
+        panel.set_yticks([])
+        return []
+    ticks = sorted({value for points in lines.values() for value in points})
+    words_at_ticks = any(isinstance(tick, str) for tick in ticks)
+    places = {tick: number if words_at_ticks else tick for number, tick in enumerate(ticks)}
+    for name, points in lines.items():
+        place = datasets.index(name)
+        colour, marker = (each[place % len(each)] for each in (SET_COLOURS, MARKERS))
+        means = []
+        for value, label in points.items():
+            accuracies = [100 * record.score for record in groups[name, *label]]
+            found = summarise(accuracies)
+            means.append(found.mean)
+            if found.count > 1:
+                x = places[value]
+                panel.plot([x] * 2, [found.ci_low, found.ci_high], color=colour)
+                panel.plot(
+                    [x] * found.count, accuracies, ".", color=colour, markersize=3, alpha=0.5
+                )
+        shown = name + ("*" if notes.get(name, {}).get("analogue") else "")
+        line = f"{marker}-" if not words_at_ticks else marker  # kinds have no order
+        panel.plot(
+            [places[value] for value in points], means, line,
+            color=colour, markersize=4, label=shown,
+        )  # fmt: skip
+    if axis.log:
+        panel.set_xscale("log", base=2)
+    if axis is TEXT:
+        panel.set_xscale("symlog", linthresh=min(tick for tick in ticks if tick))
+    labels = [tick if words_at_ticks else _number(tick) for tick in ticks]
+    panel.set_xticks([places[tick] for tick in ticks], labels)
+    panel.xaxis.set_minor_locator(NullLocator())
+    if axis.best is not None:
+        panel.axvline(axis.best, color="0.6", linestyle=":", zorder=0)
+    panel.legend()
+    return list(lines)
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) and value > 999 else f"{value:g}"
+
+
 def write_sweep_figures(records: Iterable[str | Path], out: str | Path, notes: Notes) -> None:
-    """Draw sweep_{timesteps,depth,beta}.{svg,png} into the folder `out`; a sweep without runs says
+    """Draw each of `FIGURES` as .svg and .png into the folder `out`; a sweep without runs says
     so."""
     groups = group(read_accuracies(records), notes)
     with mpl.rc_context(STYLE):
-        for axis in AXES:
-            save(sweep_figure(groups, axis, notes), Path(out) / f"sweep_{axis.name}")
+        for name, axes in FIGURES.items():
+            save(sweep_figure(groups, axes, notes), Path(out) / name)

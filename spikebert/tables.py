@@ -154,7 +154,7 @@ def markdown(text: pd.DataFrame, numbers: Iterable[str], notes: Sequence[str]) -
     body = tabulate(
         text.values.tolist(),
         headers=list(text.columns),
-        tablefmt="github",
+        tablefmt="pipe",  # the one that says where numbers stand
         disable_numparse=True,
         colalign=["right" if name in right else "left" for name in text.columns],
     )

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from spikebert.attention import SpikingSelfAttention, product, product_macs
+from spikebert.attention import SpikingSelfAttention, product
+from spikebert.costs import product_macs
 from spikebert.neurons import LIF
 from spikebert.neurons.fused import available
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from spikebert.bench import BUILDS, Build, growth, product_shapes, run_products, training_macs
+from spikebert.bench import BUILDS, Build, growth, run_products
 from spikebert.cli import app
 from spikebert.corpora import write_rows
+from spikebert.costs import product_shapes, training_macs
 from spikebert.settings import ModelSettings
 from spikebert.steps import train_tokenizer
 

@@ -1,16 +1,18 @@
 """Verdicts, the claim sheet and the ablation, from made-up records and predictions."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from docutils.core import publish_parts
 from sample_records import make_record
 
 from spikebert import ablation, claims
 from spikebert.ablation import ablation_table
-from spikebert.claims import HELD, NOT_HELD, NOT_TESTABLE, UNDECIDED, claims_table, verdict
+from spikebert.claims import HELD, NOT_HELD, NOT_TESTABLE, UNDECIDED, claims_table, front, verdict
 from spikebert.errors import UserError
 from spikebert.evidence import compare, gather
 from spikebert.paper import (
@@ -383,3 +385,18 @@ def test_files_are_the_same_each_time_and_mark_what_is_recalled(tmp_path: Path):
     assert r"4.09\dag{}" in latex
     assert r"95 \%" in latex
     assert "†" not in (tmp_path / "first/ablation.md").read_text("utf-8")
+
+
+def test_the_first_page_counts_verdicts_and_shows_intervals():
+    rows = [
+        ("held", 4.0, "sourced", 2.0, 1.0, 3.0, "above"),
+        ("undecided", 1.0, "recalled", 0.5, -1.0, 2.0, "a_*b*|"),
+        ("not testable here", None, "", None, None, None, "no runs"),
+    ]
+    names = ["verdict", "paper", "paper_status", "ours", "ci_low", "ci_high", "claim"]
+    text = front(pd.DataFrame(rows, columns=names))
+    assert "**1 held, 0 not held, 1 undecided, 1 not testable here**" in text
+    parts = publish_parts(text, writer_name="html", settings_overrides={"halt_level": 2})
+    cells = re.findall(r"<td>(.*?)</td>", parts["body"])
+    assert cells[:4] == ["above", "4.00", "2.00 (1.00 to 3.00)", "held"]
+    assert cells[4:8] == ["a_*b*|", "1.00†", "0.50 (-1.00 to 2.00)", "undecided"]

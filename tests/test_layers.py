@@ -12,9 +12,9 @@ PACKAGE = Path(__file__).parents[1] / "spikebert"
 # From the bottom to the top; a new module has to find its place here.
 LAYERS = [
     {"errors", "specs", "texts", "paper", "metrics", "losses", "neurons"},
+    {"settings", "sums", "tasks"},
+    {"costs", "hub"},
     {
-        "settings",
-        "tasks",
         "records",
         "sources",
         "readers",
@@ -22,12 +22,32 @@ LAYERS = [
         "attention",
         "significance",
         "energy_account",
+        "calibration",
     },
-    {"schema", "configuration", "augment", "probes", "energy"},
+    {"schema", "configuration", "augment", "probes", "energy", "pages"},
     {"plan", "corpora", "modeling", "tables"},
-    {"distillation", "training", "taught", "figures", "early_exit", "evidence", "energy_table"},
-    {"steps", "inference", "probe_figures", "ablation", "sweeps", "glue_table", "compressed_table"},
-    {"baselines", "bench", "inspection", "claims", "energy_run"},
+    {
+        "distillation",
+        "training",
+        "taught",
+        "figures",
+        "early_exit",
+        "evidence",
+        "energy_table",
+        "cost_table",
+    },
+    {
+        "steps",
+        "inference",
+        "probe_figures",
+        "ablation",
+        "sweeps",
+        "forecast",
+        "cards",
+        "glue_table",
+        "compressed_table",
+    },
+    {"baselines", "bench", "inspection", "claims", "energy_run", "calibration_figure", "publish"},
     {"cli"},
     {"__init__", "__main__"},
 ]
@@ -75,8 +95,8 @@ def test_imports_go_down(path: Path) -> None:
     [
         ("plan, schema", "torch, transformers, datasets, pandas, matplotlib, numpy"),
         (
-            "tables, figures, probe_figures, claims, sweeps, energy_table, glue_table, "
-            "compressed_table",
+            "tables, figures, probe_figures, claims, sweeps, energy_table, cost_table, "
+            "calibration_figure, pages, glue_table, compressed_table",
             "torch, transformers, datasets",
         ),
         ("cli", "torch, transformers, datasets, pandas, matplotlib"),

@@ -11,7 +11,7 @@ import yaml
 from spikebert.errors import UserError
 from spikebert.paper import GLUE
 from spikebert.plan import Plan, content, local_files, make_plan
-from spikebert.schema import COMPRESSED, config_schema
+from spikebert.schema import BASE, COMPRESSED, config_schema
 from spikebert.settings import ALGORITHM, ModelSettings, Stage2Settings
 
 ROOT = Path(__file__).parents[1]
@@ -110,6 +110,8 @@ def test_table_of_compressed_models_says_what_is_there_and_why_not() -> None:
     assert models["tinybert"]["description"] == "TinyBERT 4"
     assert "1 blocks of width 16" in models["spikebert"]["description"]
     assert json.loads(made.notes()).keys() == {"films"}  # no row of the accuracy table
+    judged = {"films": {**TINY["datasets"]["films"], "metric": "f1"}}
+    assert plan([{"models": ["spikebert"]}], datasets=judged).compared_sets() == []
     plain = {key: value for key, value in teacher.items() if key != "compressed"}
     assert content(teacher) == content(plain)  # published teachers stay as they are
 
@@ -182,6 +184,24 @@ def test_stage1_is_shared_by_seeds_and_by_variants_of_stage2() -> None:
     assert keys["films.spikebert.base.s1"] != keys["films.spikebert.beta-0.8.s1"]
 
 
+def test_a_later_setting_at_its_default_leaves_published_results_alone() -> None:
+    made = make_plan(yaml.safe_load((ROOT / "config/small.yaml").read_text("utf-8")))
+    published = [run for run in made.of("spikebert").values() if run.variant == BASE]
+    assert {run.stage1 for run in published} == {"en.96044a38541c"}
+    row = {"models": ["spikebert"]}
+    base, null, capped = (
+        plan([row], steps={**TINY["steps"], "stage1": {**TINY["steps"]["stage1"], **more}})
+        for more in ({}, {"max_sentences": None}, {"max_sentences": 10})
+    )
+    run, same, other = (
+        made.of("spikebert")["films.spikebert.base.s1"] for made in (base, null, capped)
+    )
+    assert "max_sentences" not in run.step("stage1")
+    assert run.step("stage1") == same.step("stage1")
+    assert '"max_sentences":10' in other.step("stage1")
+    assert other.stage1 != run.stage1
+
+
 def test_variant_starts_from_its_base_row() -> None:
     made = plan(
         [
@@ -244,6 +264,23 @@ def test_captions_call_stand_ins_by_their_name() -> None:
     assert about == [
         "**films** (stand-in, not the published set: sentences on films, written for this test): "
         "tfidf; seeds 1, 2.",
+        "**waimai**: no offline source.",
+    ]
+
+
+def test_captions_say_how_large_and_how_long() -> None:
+    datasets = copy.deepcopy(TINY["datasets"])
+    datasets["films"]["caps"] = {"train": 1600, "test": 20}
+    rows = [
+        {"models": ["spikebert"]},
+        {"models": ["spikebert"], "variant": "t1", "overrides": {"model.timesteps": 1}},
+    ]
+    assert plan(rows, datasets=datasets).about() == [
+        "**films** (sentences on films, written for this test): teacher, spikebert; seeds 1; "
+        "at most 1,600 train, 20 test rows; student 1 x 16 (blocks x width), T = 2; "
+        "epochs: finetune 1, stage1 1, stage2 1; variants: t1.",
+        "teacher, *en*: BERT pre-trained on the training rows.",
+        "text of stage 1, *en*: the training rows.",
         "**waimai**: no offline source.",
     ]
 

@@ -11,7 +11,7 @@ import zipfile
 
 import pytest
 
-from spikebert import sources
+from spikebert import hub, sources
 from spikebert.errors import UserError
 from spikebert.settings import check
 from spikebert.specs import CORPUS_SCHEMA, TEACHER_SCHEMA, UNLABELLED_SCHEMA
@@ -227,16 +227,16 @@ def test_hub_rows_of_a_local_folder(tmp_path, monkeypatch):
     data.mkdir()
     (data / "train.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in "abc"))
     spec = {"repository": str(data), "revision": "0" * 40, "hub_split": "train"}
-    assert list(sources.hub_rows(spec | {"max_rows": 2})) == [{"text": "a"}, {"text": "b"}]
+    assert list(hub.rows(spec | {"max_rows": 2})) == [{"text": "a"}, {"text": "b"}]
     with pytest.raises(UserError, match="split nosuch at revision"):
-        list(sources.hub_rows(spec | {"hub_split": "nosuch"}))
+        list(hub.rows(spec | {"hub_split": "nosuch"}))
 
 
 def test_hub_out_of_reach(tmp_path):
     assert os.environ["HF_HUB_OFFLINE"] == "1"
     spec = {"repository": "nobody/nothing", "revision": "0" * 40, "hub_split": "train"}
-    with pytest.raises(UserError, match=r"check the network[\s\S]*embedded"):
-        list(sources.hub_rows(spec))
+    with pytest.raises(UserError, match=r"offline mode[\s\S]*embedded"):
+        list(hub.rows(spec))
     with pytest.raises(UserError, match="hub model nobody/nothing"):
         sources.fetch_model({"source": "hub"} | spec, tmp_path, tmp_path / "out")
 

@@ -6,10 +6,20 @@ import pytest
 from sample_records import make_record
 
 from spikebert.records import write_record
-from spikebert.sweeps import AXES, sweep, sweep_figure, write_sweep_figures
+from spikebert.sweeps import (
+    BETA,
+    DEPTH,
+    FIGURES,
+    SHARPNESS,
+    SURROGATE,
+    TEXT,
+    TIMESTEPS,
+    sweep,
+    sweep_figure,
+    text_points,
+    write_sweep_figures,
+)
 from spikebert.tables import group
-
-TIMESTEPS, DEPTH, BETA = AXES
 
 
 def settings(**model):
@@ -44,7 +54,7 @@ def test_a_sweep_changes_one_setting_alone():
 
 
 def test_the_line_goes_through_the_means():
-    figure = sweep_figure(group(records()), TIMESTEPS, {"mr": {"analogue": True}})
+    figure = sweep_figure(group(records()), [TIMESTEPS], {"mr": {"analogue": True}})
     (panel,) = figure.axes
     assert panel.get_title() == "paper: best at T = 4"
     (line,) = [line for line in panel.get_lines() if line.get_label() == "mr*"]
@@ -54,18 +64,72 @@ def test_the_line_goes_through_the_means():
 
 
 def test_a_sweep_without_runs_says_so():
-    (panel,) = sweep_figure(group(records()), DEPTH, {}).axes
+    (panel,) = sweep_figure(group(records()), [DEPTH], {}).axes
     (words,) = panel.texts
     assert "differ in model.num_hidden_layers alone" in words.get_text()
 
 
-def test_three_figures_are_written(tmp_path: Path):
+def kinds():
+    def make(variant, accuracy, **model):
+        return make_record("mr", "spikebert", 1, accuracy, variant, settings=settings(**model))
+
+    return [
+        make("base", 0.80, surrogate="atan"),
+        make("s", 0.82, surrogate="sigmoid"),
+        make("a1", 0.70, surrogate="atan", surrogate_alpha=1.0),
+    ]
+
+
+def test_kinds_stand_at_their_names_without_a_line():
+    kind, sharpness = sweep_figure(group(kinds()), [SURROGATE, SHARPNESS], {}).axes
+    assert [tick.get_text() for tick in kind.get_xticklabels()] == ["atan", "sigmoid"]
+    (dots,) = kind.get_lines()
+    assert (list(dots.get_xdata()), dots.get_linestyle()) == ([0, 1], "None")
+    assert list(dots.get_ydata()) == pytest.approx([80, 82])
+    # The base record says nothing of the sharpness: it is the default.
+    (line,) = sharpness.get_lines()
+    assert list(line.get_xdata()) == [1, 2]
+
+
+def text_runs(**stage2):
+    """Stage 1 on 32 and on all 96 sentences, and none of it."""
+
+    def make(model, variant, accuracy, seen=None, **stage1):
+        chosen = settings() | ({} if seen is None else {"stage1": stage1})
+        upstream = {} if seen is None else {"stage1": {"samples": seen}}
+        return make_record("mr", model, 1, accuracy, variant, settings=chosen, upstream=upstream)
+
+    alone = make("stage2_only", "base", 0.7)
+    alone.settings["stage2"].update(stage2)
+    full = make("spikebert", "base", 0.8, seen=96)  # from before the setting
+    return [alone, full, make("spikebert", "text-32", 0.75, seen=32, max_sentences=32)]
+
+
+def test_text_of_stage1_starts_without_any():
+    groups = group(text_runs())
+    assert text_points(groups, "mr") == {
+        0: ("stage2_only", "base"),
+        32: ("spikebert", "text-32"),
+        96: ("spikebert", "base"),
+    }
+    (panel,) = sweep_figure(groups, [TEXT], {}).axes
+    (line,) = panel.get_lines()
+    assert list(line.get_xdata()) == [0, 32, 96]
+    assert list(line.get_ydata()) == pytest.approx([70, 75, 80])
+
+
+def test_stage2_alone_with_other_settings_is_no_point():
+    groups = group(text_runs(temperature=2.0))
+    assert list(text_points(groups, "mr")) == [32, 96]
+    assert text_points(groups, "sst2") == {}
+
+
+def test_figures_are_written(tmp_path: Path):
     paths = []
     for record in records():
         paths.append(tmp_path / f"{record.id}.json")
         write_record(paths[-1], record)
     write_sweep_figures(paths, tmp_path / "figures", {})
     made = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert made == {
-        f"sweep_{axis.name}.{kind}" for axis in (TIMESTEPS, DEPTH, BETA) for kind in ("svg", "png")
-    }
+    assert made == {f"{name}.{kind}" for name in FIGURES for kind in ("svg", "png")}
+    assert FIGURES["sweep_beta"] == (BETA,)

@@ -160,6 +160,32 @@ def test_a_kept_teacher_teaches_the_same(work, tmp_path):
     assert kept == pytest.approx(live, rel=0.02)
 
 
+@pytest.mark.parametrize("cached", [False, True])
+def test_stage1_stops_at_its_cap_of_sentences(work, tmp_path, cached):
+    """The first rows alone: the same as a text that holds no others, with kept answers or not."""
+    text = work / "text.jsonl"
+    few = tmp_path / "few.jsonl"
+    lines = text.read_text("utf-8").splitlines(keepends=True)
+    few.write_text("".join(lines[:16]), encoding="utf-8")
+    cache = Cache(tmp_path / "taught", 2**20) if cached else None
+
+    def learn(name, source, **settings):
+        chosen = Stage1Settings(**QUICK, epochs=1, **settings)
+        out = tmp_path / name
+        stage1(MODEL, chosen, source, work / "base", tmp_path / f"c{name}", out, cache)
+        return out
+
+    whole = learn("whole", text)
+    capped = learn("capped", text, max_sentences=16)
+    short = learn("short", few)
+    training = [json.loads((d / "training.json").read_text("utf-8")) for d in (whole, capped)]
+    assert [t["samples"] for t in training] == [len(lines), 16]
+    assert training[1]["stage1"]["max_sentences"] == 16
+    weights = [load_file(d / "model.safetensors") for d in (capped, short)]
+    for name, value in weights[0].items():
+        assert torch.equal(value, weights[1][name]), name
+
+
 def test_stage1_of_another_model_is_refused(work):
     first = work / "stage1_other"
     stage1(

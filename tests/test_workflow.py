@@ -25,11 +25,25 @@ ROOT = Path(__file__).parents[1]
 PARTS = ("Snakefile", "workflow", "config", "profiles", "envs", "spikebert", "tests/data")
 TINY = "tests/data/tiny.yaml"
 DONE = "Nothing to be done"
-REPORT = {"accuracy_table", "accuracy_and_curves", "claim_sheet", "sweep_figures"}
-# All that captions and notes stand in.
-WORDS = {"probe_figures", "energy_table", "compressed_table", *REPORT}
+REPORT = {
+    "accuracy_table",
+    "accuracy_and_curves",
+    "claim_sheet",
+    "cost_table",
+    "sweep_figures",
+    "table_pages",
+}
+WORDS = {
+    "probe_figures",
+    "calibration_figure",
+    "energy_table",
+    "compressed_table",
+    "glue_table",
+    *REPORT,
+}  # all that captions and notes stand in
 ENERGY = {"measure_energy", "energy_table", "compressed_table"}
-STAGE2 = {"stage2", "probe", "probe_figures", *REPORT, *ENERGY}
+LOOKS = {"probe", "probe_figures", "calibration", "calibration_figure"}
+STAGE2 = {"stage2", *LOOKS, *REPORT, *ENERGY}
 STAGE1 = {"stage1", "cka", *STAGE2}
 
 

@@ -12,16 +12,23 @@ rule claim_sheet:
         claims=report(
             "<results>/tables/claims.csv",
             caption="../report/claims_table.rst",
-            category="Claims",
-            labels={"result": "claims of the paper"},
+            category=chapter("Claims"),
+            labels={"result": "claim sheet, values (CSV)"},
         ),
         ablation=report(
             "<results>/tables/ablation.csv",
             caption="../report/ablation_table.rst",
-            category="Claims",
-            labels={"result": "ablation"},
+            category=chapter("Ablation"),
+            labels={"result": "ablation, values (CSV)"},
         ),
-        more=multiext("<results>/tables/", "claims.md", "claims.tex", "ablation.md", "ablation.tex"),
+        more=multiext(
+            "<results>/tables/",
+            "claims.md",
+            "claims.tex",
+            "claims.rst",
+            "ablation.md",
+            "ablation.tex",
+        ),
     log:
         "<logs>/claim_sheet.log",
     conda:

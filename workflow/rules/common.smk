@@ -67,6 +67,7 @@ def probed_runs():
     """By language, the run to look into: SpikeBERT on SST-2 or else the first set, lowest seed."""
     sets = list(plan.datasets)
     runs = [run for run in plan.of("spikebert").values() if run.variant == BASE]
+    runs = [run for run in runs if plan.datasets[run.dataset]["labels"]]
     runs.sort(key=lambda run: (run.dataset != "sst2", sets.index(run.dataset), run.seed))
     return {run.language: run for run in reversed(runs)}
 
@@ -131,6 +132,25 @@ def repeated(option):
 def checkpoints(name):
     """The folder a job resumes from; a param, since Snakemake deletes outputs of failed jobs."""
     return f"{plan.work}/{plan.run}/checkpoints/{name}"
+
+
+# The report sorts by name.
+CHAPTERS = [
+    "Claims",
+    "Accuracy",
+    "Ablation",
+    "Sweeps",
+    "Energy",
+    "GLUE",
+    "Training",
+    "Inside the student",
+    "Corpora",
+]
+
+
+def chapter(name):
+    """A category of the report, numbered."""
+    return f"{1 + CHAPTERS.index(name)}. {name}"
 
 
 def more_at_retry(amount):

@@ -106,7 +106,7 @@ rule leaks:
         report(
             "<results>/leaks.json",
             caption="../report/leaks.rst",
-            category="Corpora",
+            category=chapter("Corpora"),
             labels={"result": "search for test rows in training files"},
         ),
     log:

@@ -44,8 +44,8 @@ rule energy_table:
         csv=report(
             "<results>/tables/energy.csv",
             caption="../report/energy_table.rst",
-            category="Energy",
-            labels={"result": "table"},
+            category=chapter("Energy"),
+            labels={"result": "energy, values (CSV)"},
         ),
         md="<results>/tables/energy.md",
         tex="<results>/tables/energy.tex",

@@ -1,4 +1,5 @@
 localrules:
+    calibration_figure,
     probe_figures,
 
 
@@ -56,6 +57,58 @@ rule cka:
         " --text {input.text:q} --limit 200 --threads {threads} --out {output:q} > {log:q} 2>&1"
 
 
+rule calibration:
+    """How sure the student and its teacher are, and where they err, on the test split."""
+    input:
+        student="<work>/models/{id}",
+        teacher=tuned_teacher,
+        corpus=corpus,
+    output:
+        "<results>/probes/calibration.{id}.json",
+    log:
+        "<logs>/calibration/{id}.log",
+    wildcard_constraints:
+        id=one_of(run.id for run in PROBED.values()),
+    conda:
+        "../../envs/spikebert.yaml"
+    threads: plan.threads
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        # As the test rows of its record were cut.
+        max_length=lambda wildcards: run_of(wildcards).settings["stage2"]["max_length"],
+    shell:
+        "python -m spikebert calibration --student {input.student:q} --teacher {input.teacher:q}"
+        " --corpus {input.corpus:q} --max-length {params.max_length} --threads {threads}"
+        " --out {output:q} > {log:q} 2>&1"
+
+
+rule calibration_figure:
+    """Reliability diagram and confusion matrices of the English student and its teacher."""
+    input:
+        lambda wildcards: f"<results>/probes/calibration.{PROBED['en'].id}.json",
+    output:
+        svg=report(
+            "<results>/figures/calibration.svg",
+            caption="../report/calibration.rst",
+            category=chapter("Accuracy"),
+            labels={"result": "calibration and confusion"},
+        ),
+        png="<results>/figures/calibration.png",
+    log:
+        "<logs>/calibration_figure.log",
+    conda:
+        "../../envs/spikebert.yaml"
+    params:
+        datasets=lambda wildcards: plan.notes(),
+        about=lambda wildcards: plan.about(),
+        out=subpath(output.svg, parent=True),
+    shell:
+        "python -m spikebert calibration-figure --source {input:q} --datasets {params.datasets:q}"
+        " --out {params.out:q} > {log:q} 2>&1"
+
+
 rule probe_figures:
     """What the probes saw in the English student."""
     input:
@@ -65,31 +118,31 @@ rule probe_figures:
         attention_a=report(
             "<results>/figures/attention_a.svg",
             caption="../report/attention.rst",
-            category="Inside the student",
+            category=chapter("Inside the student"),
             labels={"result": "attention, sentence a"},
         ),
         attention_b=report(
             "<results>/figures/attention_b.svg",
             caption="../report/attention.rst",
-            category="Inside the student",
+            category=chapter("Inside the student"),
             labels={"result": "attention, sentence b"},
         ),
         rates=report(
             "<results>/figures/spike_rates.svg",
             caption="../report/spike_rates.rst",
-            category="Inside the student",
+            category=chapter("Inside the student"),
             labels={"result": "spike rates"},
         ),
         raster=report(
             "<results>/figures/raster.svg",
             caption="../report/raster.rst",
-            category="Inside the student",
+            category=chapter("Inside the student"),
             labels={"result": "spikes of one sentence"},
         ),
         cka=report(
             "<results>/figures/cka.svg",
             caption="../report/cka.rst",
-            category="Inside the student",
+            category=chapter("Inside the student"),
             labels={"result": "similarity to the teacher"},
         ),
         png=multiext(

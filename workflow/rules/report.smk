@@ -1,9 +1,11 @@
 localrules:
     accuracy_table,
     accuracy_and_curves,
+    cost_table,
     sweep_figures,
     glue_table,
     compressed_table,
+    table_pages,
     models,
     records,
     tables,
@@ -18,8 +20,8 @@ rule accuracy_table:
         csv=report(
             "<results>/tables/accuracy.csv",
             caption="../report/accuracy_table.rst",
-            category="Accuracy",
-            labels={"result": "table"},
+            category=chapter("Accuracy"),
+            labels={"result": "accuracy, values (CSV)"},
         ),
         md="<results>/tables/accuracy.md",
         tex="<results>/tables/accuracy.tex",
@@ -45,13 +47,13 @@ rule accuracy_and_curves:
         accuracy=report(
             "<results>/figures/accuracy.svg",
             caption="../report/accuracy_figure.rst",
-            category="Accuracy",
-            labels={"result": "figure"},
+            category=chapter("Accuracy"),
+            labels={"result": "accuracy beside the paper's"},
         ),
         curves=report(
             "<results>/figures/curves.svg",
             caption="../report/curves.rst",
-            category="Training",
+            category=chapter("Training"),
             labels={"result": "loss and accuracy on dev"},
         ),
         png=multiext("<results>/figures/", "accuracy.png", "curves.png"),
@@ -70,30 +72,54 @@ rule accuracy_and_curves:
 
 
 rule sweep_figures:
-    """Figure 3: accuracy against time steps, depth and decay, where variants swept them."""
+    """Figure 3 and more: accuracy against one setting, where variants swept it."""
     input:
         records=[f"<results>/records/{id}.json" for id in RUNS],
     output:
         timesteps=report(
             "<results>/figures/sweep_timesteps.svg",
             caption="../report/sweeps.rst",
-            category="Sweeps",
+            category=chapter("Sweeps"),
             labels={"result": "time steps"},
         ),
         depth=report(
             "<results>/figures/sweep_depth.svg",
             caption="../report/sweeps.rst",
-            category="Sweeps",
+            category=chapter("Sweeps"),
             labels={"result": "depth"},
         ),
         beta=report(
             "<results>/figures/sweep_beta.svg",
             caption="../report/sweeps.rst",
-            category="Sweeps",
+            category=chapter("Sweeps"),
             labels={"result": "decay"},
         ),
+        surrogate=report(
+            "<results>/figures/sweep_surrogate.svg",
+            caption="../report/more_sweeps.rst",
+            category=chapter("Sweeps"),
+            labels={"result": "surrogate derivative"},
+        ),
+        threshold=report(
+            "<results>/figures/sweep_threshold.svg",
+            caption="../report/more_sweeps.rst",
+            category=chapter("Sweeps"),
+            labels={"result": "firing threshold"},
+        ),
+        text=report(
+            "<results>/figures/stage1_text.svg",
+            caption="../report/stage1_text.rst",
+            category=chapter("Sweeps"),
+            labels={"result": "text of stage 1"},
+        ),
         png=multiext(
-            "<results>/figures/", "sweep_timesteps.png", "sweep_depth.png", "sweep_beta.png"
+            "<results>/figures/",
+            "sweep_timesteps.png",
+            "sweep_depth.png",
+            "sweep_beta.png",
+            "sweep_surrogate.png",
+            "sweep_threshold.png",
+            "stage1_text.png",
         ),
     log:
         "<logs>/sweep_figures.log",
@@ -109,6 +135,35 @@ rule sweep_figures:
         " --out {params.out:q} > {log:q} 2>&1"
 
 
+rule cost_table:
+    """What training cost: tokens, time, memory, operations."""
+    input:
+        records=[f"<results>/records/{id}.json" for id in RUNS],
+        energies=[f"<results>/energy/{id}.json" for id in MEASURED.values()],
+    output:
+        csv=report(
+            "<results>/tables/training_cost.csv",
+            caption="../report/training_cost_table.rst",
+            category=chapter("Training"),
+            labels={"result": "cost of training, values (CSV)"},
+        ),
+        md="<results>/tables/training_cost.md",
+        tex="<results>/tables/training_cost.tex",
+    log:
+        "<logs>/cost_table.log",
+    conda:
+        "../../envs/spikebert.yaml"
+    params:
+        records=repeated("records"),
+        energies=repeated("energies"),
+        datasets=lambda wildcards: plan.notes(),
+        about=lambda wildcards: plan.about(),
+        out=subpath(output.csv, parent=True),
+    shell:
+        "python -m spikebert cost-table {params.records:q} {params.energies:q}"
+        " --datasets {params.datasets:q} --out {params.out:q} > {log:q} 2>&1"
+
+
 rule glue_table:
     """GLUE beside the paper's row; a set without runs says why."""
     input:
@@ -121,8 +176,8 @@ rule glue_table:
         csv=report(
             "<results>/tables/glue.csv",
             caption="../report/glue_table.rst",
-            category="GLUE",
-            labels={"result": "table"},
+            category=chapter("GLUE"),
+            labels={"result": "GLUE, values (CSV)"},
         ),
         md="<results>/tables/glue.md",
         tex="<results>/tables/glue.tex",
@@ -133,6 +188,7 @@ rule glue_table:
     params:
         records=repeated("records"),
         notes=lambda wildcards: plan.glue(),
+        about=lambda wildcards: plan.about(),
         out=subpath(output.csv, parent=True),
     shell:
         "python -m spikebert glue-table {params.records:q} --notes {params.notes:q}"
@@ -156,8 +212,8 @@ rule compressed_table:
         csv=report(
             "<results>/tables/compressed.csv",
             caption="../report/compressed_table.rst",
-            category="Energy",
-            labels={"result": "compressed models"},
+            category=chapter("Energy"),
+            labels={"result": "compressed models, values (CSV)"},
         ),
         md="<results>/tables/compressed.md",
         tex="<results>/tables/compressed.tex",
@@ -176,6 +232,43 @@ rule compressed_table:
         " --notes {params.notes:q} --out {params.out:q} > {log:q} 2>&1"
 
 
+# Each table by its chapter and its words in the report; its caption is <name>_table.rst.
+TABLES = {
+    "claims": ("Claims", "claim sheet"),
+    "accuracy": ("Accuracy", "accuracy"),
+    "ablation": ("Ablation", "ablation"),
+    **({"energy": ("Energy", "energy")} if MEASURED else {}),
+    "training_cost": ("Training", "cost of training"),
+    "glue": ("GLUE", "GLUE"),
+    "compressed": ("Energy", "compressed models"),
+}
+
+
+rule table_pages:
+    """The tables as pages for the report."""
+    input:
+        [f"<results>/tables/{name}.md" for name in TABLES],
+    output:
+        [
+            report(
+                f"<work>/pages/{name}.html",
+                caption=f"../report/{name}_table.rst",
+                category=chapter(place),
+                labels={"result": words},
+            )
+            for name, (place, words) in TABLES.items()
+        ],
+    log:
+        "<logs>/table_pages.log",
+    conda:
+        "../../envs/spikebert.yaml"
+    params:
+        about=lambda wildcards: plan.about(),
+        out=subpath(output[0], parent=True),
+    shell:
+        "python -m spikebert pages {input:q} --out {params.out:q} > {log:q} 2>&1"
+
+
 rule models:
     input:
         [f"<work>/models/{id}" for id, run in RUNS.items() if run.model != "tfidf"],
@@ -191,8 +284,10 @@ rule tables:
         rules.accuracy_table.output,
         rules.claim_sheet.output,
         rules.energy_table.output if MEASURED else [],
+        rules.cost_table.output,
         rules.glue_table.output,
         rules.compressed_table.output,
+        rules.table_pages.output,
 
 
 rule figures:
@@ -200,3 +295,4 @@ rule figures:
         rules.accuracy_and_curves.output,
         rules.sweep_figures.output,
         rules.probe_figures.output if "en" in PROBED else [],
+        rules.calibration_figure.output if "en" in PROBED else [],
