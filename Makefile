@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 snakemake = $(BIN)/snakemake $(1) --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG)) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce figures bench test lint format lock clean
+.PHONY: help setup reproduce figures report bench browser test lint format lock clean
 
 help: ## list the commands
 	@echo "usage: make COMMAND [PYTHON=python3.12] [CORES=4] [CONFIG=config/small.yaml] [ARGS=...]"
@@ -40,8 +40,18 @@ reproduce: setup ## train everything of the configuration and make its tables an
 figures: setup ## make the figures of the configuration
 	$(call snakemake,figures)
 
+# From published records, or after `make reproduce`: nothing is trained.
+report: setup ## make report.html: every table and figure of the configuration on one page
+	$(call snakemake,tables figures)
+	$(BIN)/snakemake tables figures $(if $(CONFIG),--configfile $(CONFIG)) --report report.html
+
 bench: setup ## time training and inference beside the field's usual build, on an idle machine
 	$(call snakemake,bench --forcerun bench)
+
+browser: ## install Chromium for the tests of the report, where no browser is (Debian, as root)
+	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+	  ! command -v $$name || exit 0; done; \
+	  apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends chromium
 
 test: lint ## everything that the CI runs (ARGS go to pytest)
 	$(BIN)/python -m pytest $(ARGS)

@@ -43,10 +43,15 @@ def _register_models(_: ModuleType) -> None:
     import_module(".modeling", __name__)
 
 
+def _register_networks(_: ModuleType) -> None:
+    import_module(".textcnn", __name__)
+
+
 # Our classes register themselves where they are defined, which happens as soon as the module that
 # holds transformers' own tables of classes is loaded (now, if it is loaded already).
 register_post_import_hook(_register_config, "transformers.models.auto.configuration_auto")
 register_post_import_hook(_register_models, "transformers.models.auto.modeling_auto")
+register_post_import_hook(_register_networks, f"{__name__}.modeling")
 
 
 def __getattr__(name: str) -> Any:

@@ -31,17 +31,17 @@ import numpy as np
 import psutil
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from .attention import product
 from .batches import collator, encode, load_tokenizer
 from .corpora import read_rows
 from .costs import product_shapes, training_macs
 from .errors import UserError
-from .modeling import SpikeBertForSequenceClassification
 from .neurons import LIF
 from .settings import ModelSettings
-from .steps import commit, hardware, new_student, versions
+from .steps import commit, hardware, versions
+from .students import classifier, new_student
 from .training import keep_freed_memory, peak_rss_bytes, set_fused, use_bf16
 
 BUILDS = ("ours", "plain", "field", "dense")
@@ -101,17 +101,8 @@ class Build:
     @classmethod
     def make(cls, name: str, shape: ModelSettings, tokenizer: PreTrainedTokenizerBase) -> Build:
         torch.manual_seed(0)
-        if name == "dense":
-            config = BertConfig(
-                vocab_size=len(tokenizer),
-                hidden_size=shape.hidden_size,
-                num_hidden_layers=shape.num_hidden_layers,
-                num_attention_heads=shape.num_attention_heads,
-                intermediate_size=round(shape.mlp_ratio * shape.hidden_size),
-            )
-            model: nn.Module = BertForSequenceClassification(config)  # of two classes
-        else:
-            model = SpikeBertForSequenceClassification(new_student(shape, tokenizer, num_labels=2))
+        config = new_student(shape, tokenizer, dense=name == "dense", num_labels=2)
+        model: nn.Module = classifier(config)
         if name == "field":
             model = with_spikingjelly(model)
         set_fused(model, name == "ours")

@@ -18,7 +18,7 @@ from .errors import Interrupted, UserError
 app = typer.Typer(
     help="The steps of SpikeBERT's reproduction, one verb each. The workflow calls them in order: "
     "split, corpus, unlabelled, augment, fetch-teacher or pretrain, finetune, stage1, stage2, "
-    "direct, tfidf, tables, figures. Every verb can be called by hand.",
+    "direct, tfidf, textcnn, snn-textcnn, tables, figures. Every verb can be called by hand.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -93,6 +93,12 @@ def settings_of(text: str, *names: str) -> list[Any]:
             fix="run the workflow again with this version of the package",
         )
     return [build(classes[name], values.get(name, {})) for name in names]
+
+
+def kind_of(text: str, spiking: str) -> str:
+    """The step of a spiking student, or that of the dense one if --settings are of that."""
+    dense = f"dense_{spiking}"
+    return dense if dense in parse(text) else spiking
 
 
 def run_of(text: str) -> Any:
@@ -248,6 +254,53 @@ def tfidf(
 
 
 @app.command()
+def textcnn(
+    settings: JsonText,
+    corpus: CorpusDir,
+    teacher: Annotated[
+        Path,
+        typer.Option(help="Folder of a BERT: tokenizer, word embeddings.", file_okay=False),
+    ],
+    run: RunText,
+    checkpoints: Checkpoints,
+    out: Folder,
+    record: RecordFile,
+    predictions: PredictionsFile,
+    threads: Threads = 1,
+) -> None:
+    """Train TextCNN (Kim, 2014)."""
+    (chosen,) = settings_of(settings, "textcnn")
+    use_threads(threads)
+    from .cnn_baselines import textcnn as step
+    from .steps import Outputs
+
+    outputs = Outputs(checkpoints, out, record, predictions)
+    step(chosen, corpus, teacher, run_of(run), outputs)
+
+
+@app.command("snn-textcnn")
+def snn_textcnn(
+    settings: JsonText,
+    corpus: CorpusDir,
+    textcnn: Annotated[Path, typer.Option(help="Folder of a trained TextCNN.", file_okay=False)],
+    run: RunText,
+    checkpoints: Checkpoints,
+    out: Folder,
+    record: RecordFile,
+    predictions: PredictionsFile,
+    threads: Threads = 1,
+) -> None:
+    """Make a trained TextCNN spiking and fine-tune it (Lv et al., 2023)."""
+    (chosen,) = settings_of(settings, "snn_textcnn")
+    use_threads(threads)
+    from .cnn_baselines import snn_textcnn as step
+    from .steps import Outputs
+
+    outputs = Outputs(checkpoints, out, record, predictions)
+    step(chosen, corpus, textcnn, run_of(run), outputs)
+
+
+@app.command()
 def finetune(
     settings: JsonText,
     corpus: CorpusDir,
@@ -280,8 +333,11 @@ def stage1(
     teacher_cache: TeacherCache = None,
     teacher_cache_gib: CacheGib = 4,
 ) -> None:
-    """Distil a pre-trained BERT into a student on unlabelled text."""
-    model, chosen = settings_of(settings, "model", "stage1")
+    """Distil a pre-trained BERT into a student on unlabelled text.
+
+    Settings that name `dense_stage1` in place of `stage1` make a dense BERT of the student's shape.
+    """
+    model, chosen = settings_of(settings, "model", kind_of(settings, "stage1"))
     use_threads(threads)
     from .steps import stage1 as step
 
@@ -304,8 +360,11 @@ def stage2(
     teacher_cache: TeacherCache = None,
     teacher_cache_gib: CacheGib = 4,
 ) -> None:
-    """Distil a fine-tuned teacher into a student on one augmented set."""
-    model, chosen = settings_of(settings, "model", "stage2")
+    """Distil a fine-tuned teacher into a student on one augmented set.
+
+    Settings that name `dense_stage2` in place of `stage2` make a dense BERT of the student's shape.
+    """
+    model, chosen = settings_of(settings, "model", kind_of(settings, "stage2"))
     use_threads(threads)
     from .steps import Outputs
     from .steps import stage2 as step
@@ -327,8 +386,11 @@ def direct(
     predictions: PredictionsFile,
     threads: Threads = 1,
 ) -> None:
-    """Train a student on the labels alone."""
-    model, chosen = settings_of(settings, "model", "direct")
+    """Train a student on the labels alone.
+
+    Settings that name `dense_direct` in place of `direct` make a dense BERT of the student's shape.
+    """
+    model, chosen = settings_of(settings, "model", kind_of(settings, "direct"))
     use_threads(threads)
     from .steps import Outputs
     from .steps import direct as step

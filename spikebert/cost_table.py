@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from .costs import UPDATE
 from .energy_account import EnergyRecord, read_energy
 from .records import Record, read_records, write_text
 from .schema import BASE
@@ -46,7 +47,6 @@ FORMATS = {
     "training_macs": ".3g",
     "teacher_macs": ".3g",
 }
-FORWARD, BACKWARD = 1, 2  # parts of an update
 STAGE1 = "stage 1"
 NOTES = (
     "One training run; medians over seeds, peak_gib (memory of the process, GiB) the largest. "
@@ -128,8 +128,8 @@ def _row(key: Key, members: Sequence[Record], forward: Forward) -> dict[str, Any
 
 def _macs(tokens: float, own: float | None, teacher: float | None) -> dict[str, float | None]:
     return {
-        "training_macs": (FORWARD + BACKWARD) * own * tokens if own and tokens else None,
-        "teacher_macs": FORWARD * teacher * tokens if teacher and tokens else None,
+        "training_macs": UPDATE * own * tokens if own and tokens else None,
+        "teacher_macs": teacher * tokens if teacher and tokens else None,
     }
 
 

@@ -10,16 +10,13 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from .errors import UserError
 from .losses import Alignment, gold_loss, label_loss, logits_loss
-from .modeling import (
-    SpikeBertForSequenceClassification,
-    SpikeBertModel,
-    SpikeBertPreTrainedModel,
-)
+from .modeling import SpikeBertPreTrainedModel
 from .settings import DistillSettings, Stage2Settings
+from .students import DenseStudent, as_spiking, identity_of
 
 States = tuple[Tensor | None, ...] | None  # of the teacher, by layer: [B, N, D_teacher]
 
@@ -61,16 +58,17 @@ def types_for(model: nn.Module, token_type_ids: Tensor | None) -> dict[str, Tens
 class _Distillation(nn.Module):
     """A student, the projections of its losses, and a frozen teacher, which is not saved."""
 
+    student: SpikeBertPreTrainedModel | DenseStudent
     teacher: PreTrainedModel
 
     def __init__(
         self,
-        student: SpikeBertPreTrainedModel,
+        student: PreTrainedModel,
         teacher: PreTrainedModel,
         settings: DistillSettings,
     ):
         super().__init__()
-        self.student, self.settings = student, settings
+        self.student, self.settings = as_spiking(student), settings
         self.alignment = Alignment(
             student.config.hidden_size,
             teacher.config.hidden_size,
@@ -101,7 +99,8 @@ class _Distillation(nn.Module):
             with torch.no_grad():
                 taught = self.teacher(**inputs, **types, output_hidden_states=True)
             states, logits = taught.hidden_states, getattr(taught, "logits", None)
-        return self.student(**inputs, output_hidden_states=True), states, logits
+        types = types_for(self.student, token_type_ids)
+        return self.student(**inputs, **types, output_hidden_states=True), states, logits
 
     def aligned(self, out: Any, states: Any, mask: Tensor) -> dict[str, Tensor]:
         """L_emb and L_fea of a batch; one whose weight is 0 is not computed."""
@@ -125,8 +124,6 @@ class _Distillation(nn.Module):
 class PretrainingDistillation(_Distillation):
     """Stage 1: sigma_1 L_fea + sigma_2 L_emb on unlabelled text."""
 
-    student: SpikeBertModel
-
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, states: States = None
     ) -> dict[str, Tensor]:
@@ -139,7 +136,6 @@ class PretrainingDistillation(_Distillation):
 class TaskDistillation(_Distillation):
     """Stage 2: the four losses on augmented, labelled rows."""
 
-    student: SpikeBertForSequenceClassification
     settings: Stage2Settings
 
     def forward(
@@ -153,12 +149,13 @@ class TaskDistillation(_Distillation):
     ) -> dict[str, Tensor]:
         """ids, mask [B, N], labels [B] with -100 (of scores NaN) for the teacher's, and what the
         teacher says, if it is kept (`taught`) -> losses and logits. The types of a pair are for the
-        teacher.
+        teacher and for a dense student; a spiking one takes none.
 
         In evaluation the teacher is not asked: `gold_loss` is the loss.
         """
         if not self.training:
-            logits: Tensor = self.student(input_ids, attention_mask).logits
+            types = types_for(self.student, token_type_ids)
+            logits: Tensor = self.student(input_ids, attention_mask, **types).logits
             return {"loss": gold_loss(logits, labels), "logits": logits}
         out, states, taught = self.both(
             input_ids, attention_mask, states, teacher_logits, token_type_ids
@@ -172,21 +169,23 @@ class TaskDistillation(_Distillation):
         return {"loss": self.total(losses), "logits": out.logits, **losses}
 
 
-def check_same_model(found: SpikeBertPreTrainedModel, wanted: dict[str, Any], where: str) -> None:
-    """A stage-1 student of other settings than the run's is a `UserError`."""
-    settings = found.config.settings()
-    other = {name for name in wanted if settings[name] != wanted[name]}
+def check_same_model(found: PreTrainedConfig, student: PreTrainedConfig, where: str) -> None:
+    """A stage-1 student of another kind or of other settings than the run's is a `UserError`."""
+    theirs, wanted = identity_of(found), identity_of(student)
+    other = {name for name in wanted if theirs.get(name) != wanted[name]}
+    if theirs["model_type"] != wanted["model_type"]:
+        other = {"model_type"}
     if other:
         raise UserError(
             f"student in {where}",
             expected={name: wanted[name] for name in sorted(other)},
-            got={name: settings[name] for name in sorted(other)},
+            got={name: theirs[name] for name in sorted(other)},
             fix="run stage 1 with the model settings of this run",
         )
 
 
 @torch.no_grad()
-def copy_embeddings(student: SpikeBertModel, teacher: PreTrainedModel, std: float) -> None:
+def copy_embeddings(student: PreTrainedModel, teacher: PreTrainedModel, std: float) -> None:
     """Start the student's word embeddings [V, D] as the teacher's [V, D_teacher].
 
     Where D < D_teacher only the D leading principal directions are kept. They are then rotated at
@@ -194,7 +193,7 @@ def copy_embeddings(student: SpikeBertModel, teacher: PreTrainedModel, std: floa
     centred, and scaled to `std`.
     """
     words = cast(nn.Embedding, teacher.get_input_embeddings()).weight.float()
-    target = student.embeddings.word_embeddings.weight
+    target = cast(nn.Embedding, student.get_input_embeddings()).weight
     if words.shape[0] != target.shape[0]:
         raise UserError(
             "vocabulary of the student",

@@ -75,11 +75,12 @@ def exit_early(
 ) -> tuple[Tensor, Tensor]:
     """ids and mask [B, N] -> logits [B, C], the mean over the steps that were run, and their number
     [B], from 1 to the model's T. A margin above 1 never exits."""
-    batch, total = input_ids.shape[0], model.config.timesteps
-    sums = torch.zeros(batch, model.classifier.out_features, device=input_ids.device)
-    used = torch.full((batch,), total, device=input_ids.device)
-    active = torch.arange(batch, device=input_ids.device)
+    batch, device = input_ids.shape[0], input_ids.device
     with single_steps(model) as membranes:
+        total = model.config.timesteps
+        sums = torch.zeros(batch, model.classifier.out_features, device=device)
+        used = torch.full((batch,), total, device=device)
+        active = torch.arange(batch, device=device)
         for step in range(1, total + 1):
             sums[active] += model(input_ids[active], attention_mask[active]).logits
             best = (sums[active] / step).softmax(-1).topk(2).values

@@ -213,7 +213,7 @@ class EnergyRecord:
     id: str
     dataset: str
     source: str  # where the rows came from, in words
-    model: str  # teacher, direct, stage2_only, spikebert, or a folder's name
+    model: str  # a name in schema.MODELS, or a folder's name
     variant: str
     seed: int
     split: str

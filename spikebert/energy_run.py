@@ -16,6 +16,7 @@ from .energy_account import EnergyRecord, mean, percentile
 from .errors import UserError
 from .inference import load
 
+LONGEST = 512  # of a network that takes sentences of any length
 RUN_ID = re.compile(r"(?P<dataset>[^.]+)\.(?P<model>[^.]+)\.(?P<variant>.+)\.s(?P<seed>\d+)")
 
 
@@ -32,7 +33,7 @@ def names_of(folder: Path, corpus: Path) -> dict[str, Any]:
 def measure_folder(
     folder: Path, corpus: Path, split: str = "test", length: int = 128, limit: int | None = None
 ) -> EnergyRecord:
-    """Measure a student or a BERT on a split, or on its first `limit` rows, one sentence at a time.
+    """Measure a trained network on a split, or on its first `limit` rows, one sentence at a time.
 
     Raises:
         UserError: the folder, corpus or split is not there, or the model cannot take `length`
@@ -40,7 +41,7 @@ def measure_folder(
     """
     model, tokenizer = load(folder)
     config = model.config
-    longest = config.max_position_embeddings
+    longest = getattr(config, "max_position_embeddings", LONGEST)
     if not 1 <= length <= longest:
         raise UserError(
             "--length",
@@ -53,7 +54,7 @@ def measure_folder(
     texts = encode(unlabelled, tokenizer, longest)
     tokens = sorted(len(text["input_ids"]) for text in texts)
     ids = torch.zeros(1, length, dtype=torch.long)
-    timesteps = getattr(config, "timesteps", None)  # of a student
+    timesteps = getattr(config, "timesteps", None)  # of a spiking network
     measured = measure(
         model,
         ({name: torch.tensor([values]) for name, values in text.items()} for text in texts),

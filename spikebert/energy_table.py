@@ -37,8 +37,8 @@ NOTES = (
     "Per sample. A MAC is one multiplication and one addition of dense values, 4.6 pJ; a SOP is "
     "one accumulate, 0.9 pJ (45 nm, Horowitz, ISSCC 2014): energy_pj = 4.6 macs + 0.9 sops. SOPs "
     "of a layer = T x firing rate of its input x MACs of one step. spike_rate: share of inputs "
-    "that are not zero in the layers charged as SOPs, weighted by MACs. Only linear layers and "
-    "the products of attention are counted.",
+    "that are not zero in the layers charged as SOPs, weighted by MACs. Only linear layers, "
+    "convolutions and the products of attention are counted.",
     "paper: every layer fed by spikes or counts of spikes is charged as SOPs, layers fed by real "
     "numbers as MACs. strict: a layer whose input is not binary is charged as MACs, at every step. "
     "unary: as paper, but an input of k is k accumulates. dense: a network without spikes, MACs "

@@ -1,7 +1,9 @@
 """Figures from records, as SVG and PNG. Nothing here imports torch.
 
 Every figure has one style and one colour for each model (the palette of Okabe and Ito, which
-colour-blind readers can tell apart), and the same input gives the same bytes.
+colour-blind readers can tell apart), and the same input gives the same bytes. A spiking network and
+the dense one that it is made of, or shares its shape and training with, have the same colour and
+differ in their marks: the dense one's are hollow squares.
 """
 
 from __future__ import annotations
@@ -42,11 +44,16 @@ STYLE: dict[Any, Any] = {
 }
 COLOURS = {
     "tfidf": "#000000",
+    "textcnn": "#56B4E9",
     "teacher": "#0072B2",
+    "dense_direct": "#E69F00",
+    "dense_distilled": "#D55E00",
+    "snn_textcnn": "#56B4E9",
     "direct": "#E69F00",
     "stage2_only": "#009E73",
     "spikebert": "#D55E00",
 }
+DENSE_TWINS = ("textcnn", "dense_direct", "dense_distilled")
 OTHER = "#CC79A7"
 PAPER_COLOUR = "0.25"
 COLUMNS = 3
@@ -59,6 +66,11 @@ Label = tuple[str, str]  # model, variant
 def _name(label: Label) -> str:
     model, variant = label
     return model if variant == BASE else f"{model} ({variant})"
+
+
+def mark_of(model: str) -> dict[str, Any]:
+    """A disc, or a hollow square for a dense network that has a spiking twin."""
+    return {"marker": "s", "markerfacecolor": "white"} if model in DENSE_TWINS else {"marker": "o"}
 
 
 def _title(dataset: str, notes: Notes) -> str:
@@ -75,8 +87,9 @@ def _labels(groups: Mapping[Key, Sequence[Record]]) -> list[Label]:
 def accuracy_figure(records: Iterable[Record], notes: Notes) -> Figure:
     """Test accuracy: a panel for each dataset, a line for each model.
 
-    Small dots are seeds, the large one is their mean, the bar its 95 % interval; a diamond is the
-    paper's value, hollow if it is recalled. A dataset of `notes` without records says why.
+    Small dots are seeds, the large one is their mean, the bar its 95 % interval; squares are dense
+    networks, whose spiking twins have their colour. A diamond is the paper's value, hollow if it is
+    recalled. A dataset of `notes` without records says why.
     """
     groups = group(records, notes)
     labels = _labels(groups)
@@ -97,7 +110,11 @@ def accuracy_figure(records: Iterable[Record], notes: Notes) -> Figure:
         panel.set_visible(False)
     panels[0].set_yticks(range(len(labels)), [_name(label) for label in labels])
     panels[0].set_ylim(len(labels) - 0.5, -0.5)
-    _add_accuracy_legend(figure, any(note.get("analogue") for note in notes.values()))
+    _add_accuracy_legend(
+        figure,
+        any(note.get("analogue") for note in notes.values()),
+        any(model in DENSE_TWINS for model, _ in labels),
+    )
     return figure
 
 
@@ -107,12 +124,18 @@ def _draw_accuracy(panel: Axes, dataset: str, shown: Mapping[Label, Sequence[Rec
         if members:
             values = [100 * record.score for record in members]
             summary = summarise(values)
+            mark = mark_of(model)
             if summary.count > 1:
                 panel.plot([summary.ci_low, summary.ci_high], [place, place], color=colour)
                 panel.plot(
-                    values, [place] * len(values), "o", color=colour, markersize=2.5, alpha=0.5
+                    values,
+                    [place] * len(values),
+                    mark["marker"],
+                    color=colour,
+                    markersize=2.5,
+                    alpha=0.5,
                 )
-            panel.plot(summary.mean, place, "o", color=colour, markersize=5)
+            panel.plot(summary.mean, place, color=colour, markersize=5, **mark)
         paper = paper_value(model, variant, dataset)
         if paper:
             face = PAPER_COLOUR if paper.status == "sourced" else "white"
@@ -126,7 +149,7 @@ def _draw_accuracy(panel: Axes, dataset: str, shown: Mapping[Label, Sequence[Rec
             )
 
 
-def _add_accuracy_legend(figure: Figure, analogues: bool) -> None:
+def _add_accuracy_legend(figure: Figure, analogues: bool, twins: bool) -> None:
     def mark(marker: str, size: float, face: str = "0.25", **style: Any) -> Line2D:
         return Line2D(
             [], [], color="0.25", marker=marker, markersize=size, markerfacecolor=face, **style
@@ -135,6 +158,11 @@ def _add_accuracy_legend(figure: Figure, analogues: bool) -> None:
     entries = {
         "one seed": mark("o", 2.5, linestyle="", alpha=0.5),
         "mean and 95 % interval over seeds": mark("o", 5),
+        **(
+            {"dense (spiking: a disc of the colour)": mark("s", 5, "white", linestyle="")}
+            if twins
+            else {}
+        ),
         "paper (10 seeds)": mark("D", 4, linestyle=""),
         f"paper, {RECALLED_NOTE}": mark("D", 4, "white", linestyle=""),
     }
@@ -198,13 +226,14 @@ def _line_styles(labels: Sequence[Label]) -> Iterable[tuple[Label, dict[str, Any
     patterns = {model: cycle(["--", ":", "-."]) for model, _ in labels}
     for model, variant in labels:
         pattern = "-" if variant == BASE else next(patterns[model])
+        twin = model in DENSE_TWINS
         yield (
             (model, variant),
             {
                 "color": COLOURS.get(model, OTHER),
                 "linestyle": pattern,
                 "alpha": 0.8,
-                "marker": ".",
+                **({**mark_of(model), "linewidth": 0.6} if twin else {"marker": "."}),
                 "markersize": 3,
             },
         )

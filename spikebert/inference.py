@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
-from . import modeling  # noqa: F401  (registers the student with the Auto classes)
+from . import modeling, textcnn  # noqa: F401  (registers our models with the Auto classes)
 from .batches import collator, encode, load_tokenizer
 from .corpora import read_rows
 from .early_exit import exit_curve, exit_early

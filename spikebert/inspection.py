@@ -71,14 +71,14 @@ def sentence_arrays(
         raise UserError("text", expected="at least one word", got="an empty text", fix="give one")
     (example,) = encode([{"text": text}], tokenizer, MAX_LENGTH)
     out, spikes = spikes_of(model, torch.tensor([example["input_ids"]]))
-    if not spikes:
+    maps = attention_maps(model, spikes)
+    if not len(maps):
         raise UserError(
             "model to look into",
-            expected="a student with spiking neurons",
+            expected="a student with spiking neurons and attention",
             got=type(model).__name__,
             fix="name the folder of a student",
         )
-    maps = attention_maps(model, spikes)
     total = len(maps)
     last = [name for name in spikes if f"blocks.{total - 1}." in name]
     raster = [spikes[name] for name in last]

@@ -23,7 +23,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification, PreTrain
 from transformers.utils import ModelOutput
 
 from .attention import Projection, SpikingSelfAttention
-from .configuration import SpikeBertConfig
+from .configuration import SnnTextCnnConfig, SpikeBertConfig
 from .errors import UserError
 from .losses import gold_loss
 from .neurons import NEURONS, SURROGATES, spike
@@ -41,7 +41,7 @@ class SpikeBertOutput(ModelOutput):
     embeddings: Tensor | None = None  # [B, N, D], before they become spikes
 
 
-def build_neuron(config: SpikeBertConfig, threshold: float) -> nn.Module:
+def build_neuron(config: SpikeBertConfig | SnnTextCnnConfig, threshold: float) -> nn.Module:
     """A layer of the configured neurons."""
     for what, name, known in (
         ("neuron", config.neuron, NEURONS),

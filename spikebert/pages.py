@@ -18,8 +18,8 @@ STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem; color: #1e293b; }
 h1 { font-size: 1.2rem; }
 .sheet { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .7rem; vertical-align: top; min-width: 3rem; max-width: 24rem; }
+table { width: max-content; border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .7rem; vertical-align: top; max-width: 22rem; }
 thead th { border-top: 2px solid; border-bottom: 1px solid; }
 tbody tr:last-child td { border-bottom: 2px solid; }
 tbody tr:nth-child(even) { background: #f1f5f9; }

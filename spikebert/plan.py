@@ -18,15 +18,17 @@ from .paper import GLUE
 from .schema import (
     BASE,
     COMPRESSED,
-    DISTILLED,
     MODELS,
     SECTIONS,
+    SOURCES,
+    depends,
     dotted,
     from_text,
     kinds_of,
     read_config,
+    stage1_of,
 )
-from .settings import ALGORITHM, LATER, STEPS, check, digest, schema_of
+from .settings import ALGORITHM, DENSE, LATER, SHAPE, STEPS, check, digest, schema_of
 from .specs import MEMBER
 from .tasks import ACCURACY, metric_of
 
@@ -39,6 +41,11 @@ STEP_SECTIONS: dict[str, tuple[str, ...]] = {
     "stage1": ("model", "stage1"),
     "stage2": ("model", "stage2"),
     "direct": ("model", "direct"),
+    "textcnn": ("textcnn",),
+    "snn_textcnn": ("snn_textcnn",),
+    "dense_direct": ("model", "dense_direct"),
+    "dense_stage1": ("model", "dense_stage1"),
+    "dense_stage2": ("model", "dense_stage2"),
 }
 
 # Keys of a corpus, text or teacher that are words for people and change no row.
@@ -52,7 +59,8 @@ Settings = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Run:
-    """One model to train. `settings` holds every value of the sections its weights depend on."""
+    """One model to train. `settings` holds every value of the sections its weights depend on;
+    `teacher` is the run whose model it starts or learns from."""
 
     dataset: str
     language: str
@@ -78,9 +86,21 @@ class Run:
         return step_settings(step, self.settings)
 
     @property
+    def last_step(self) -> str:
+        """JSON of the settings of the step that makes its weights."""
+        return self.step(MODELS[self.model][-1])
+
+    @property
+    def first_step(self) -> str:
+        """The same of its stage 1. Only where it has one."""
+        section = stage1_of(self.model)
+        assert section, self.model
+        return self.step(section)
+
+    @property
     def stage1(self) -> str:
         """Key of stage 1's student: runs that agree in it share the student."""
-        return f"{self.language}.{digest(self.step('stage1'))}"
+        return f"{self.language}.{digest(self.first_step)}"
 
     @property
     def augmented(self) -> str:
@@ -110,6 +130,10 @@ class Plan:
         """The runs of these models by id."""
         return {run.id: run for run in self.runs if run.model in models}
 
+    def two_staged(self) -> dict[str, Run]:
+        """The runs that come from a stage 1, by id."""
+        return {run.id: run for run in self.runs if stage1_of(run.model)}
+
     def language_sets(self, language: str) -> list[str]:
         """Every configured set of a language, whether it has runs or not."""
         return [name for name, spec in self.datasets.items() if spec["language"] == language]
@@ -126,7 +150,7 @@ class Plan:
 
     def used_texts(self) -> list[str]:
         """The languages whose unlabelled text a run needs."""
-        stage1 = {run.language for run in self.of("spikebert").values()}
+        stage1 = {run.language for run in self.two_staged().values()}
         pretrain = {
             language
             for language in self.used_teachers()
@@ -267,6 +291,8 @@ def canonical(value: Any) -> str:
 def step_settings(step: str, settings: Settings) -> str:
     """JSON of the sections that `step` is given, without the `LATER` settings at their default."""
     sections = {section: _told(section, settings[section]) for section in STEP_SECTIONS[step]}
+    if step in DENSE:
+        sections["model"] = {key: settings["model"][key] for key in SHAPE}
     return canonical({**sections, "algorithm": ALGORITHM[step]})
 
 
@@ -292,8 +318,8 @@ def make_plan(config: Mapping[str, Any]) -> Plan:
     """Check a configuration and multiply out its runs.
 
     A row of another variant starts from the base rows of the same set and model, so that it
-    differs from them in its own overrides alone. Where a row asks for a distilled model, its
-    fine-tuned teacher is a run, too: the base teacher, unless the row changes fine-tuning.
+    differs from them in its own overrides alone. Where a model starts or learns from another's,
+    that is a run, too: the base one, unless the row changes its settings.
 
     Raises:
         UserError: what `read_config` refuses, an override that is unknown, out of range or without
@@ -315,7 +341,7 @@ def make_plan(config: Mapping[str, Any]) -> Plan:
 
 @dataclass(frozen=True)
 class _Row:
-    """A row of `runs` for one set: its models, the implied teacher included."""
+    """A row of `runs` for one set: its models, those that they start or learn from included."""
 
     where: str
     dataset: str
@@ -325,14 +351,14 @@ class _Row:
     overrides: Mapping[str, Any]  # dotted names, the leading `steps.` left out
 
     def overrides_of(self, model: str) -> dict[str, Any]:
-        return {k: v for k, v in self.overrides.items() if k.split(".")[0] in MODELS[model]}
+        return {name: v for name, v in self.overrides.items() if depends(model, name)}
 
 
 def _rows(config: Mapping[str, Any]) -> Iterator[_Row]:
     for number, row in enumerate(config["runs"], 1):
         where = f"row {number} of runs"
         asked = tuple(row["models"])
-        implied = ("teacher",) if set(asked) & set(DISTILLED) else ()
+        implied = [SOURCES[model] for model in asked if model in SOURCES]
         overrides = dict(_short(name, where, v) for name, v in row.get("overrides", {}).items())
         models = tuple(dict.fromkeys((*implied, *asked)))
         variant = row.get("variant", BASE)
@@ -369,16 +395,15 @@ def _check_overrides(
     overrides: Mapping[str, Any],
 ) -> None:
     """Every override has to matter, and a variant has to differ from the base."""
-    sections = {name.split(".")[0] for name in overrides}
-    idle = sections - {section for model in models for section in MODELS[model]}
+    idle = [name for name in overrides if not any(depends(model, name) for model in models)]
     if idle:
         raise UserError(
             f"override of {', '.join(sorted(idle))} in {where}",
-            expected=f"a section that one of {', '.join(asked)} depends on",
+            expected=f"a setting that one of {', '.join(asked)} depends on",
             got=", ".join(sorted(idle)),
             fix="remove it, or add a model that it changes",
         )
-    same = [model for model in asked if not sections & set(MODELS[model])]
+    same = [model for model in asked if not any(depends(model, name) for name in overrides)]
     if variant != BASE and same:
         raise UserError(
             f"variant {variant} in {where}",
@@ -419,7 +444,7 @@ def _runs(config: Mapping[str, Any], given: Settings) -> list[Run]:
                     variant=variant,
                     seed=seed,
                     settings=settings,
-                    teacher=_teacher(row, seed) if model in DISTILLED else None,
+                    teacher=_source(row, SOURCES[model], seed) if model in SOURCES else None,
                 )
                 runs.setdefault(run.id, run)
     return list(runs.values())
@@ -443,9 +468,9 @@ def _check_same(name: str, first: tuple[str, Settings], row: _Row, settings: Set
         )
 
 
-def _teacher(row: _Row, seed: int) -> str:
-    variant = row.variant if row.overrides_of("teacher") else BASE
-    return f"{row.dataset}.teacher.{variant}.s{seed}"
+def _source(row: _Row, model: str, seed: int) -> str:
+    variant = row.variant if row.overrides_of(model) else BASE
+    return f"{row.dataset}.{model}.{variant}.s{seed}"
 
 
 def _merge(
@@ -470,7 +495,7 @@ def _resolve(section: str, values: dict[str, Any], where: str) -> dict[str, Any]
 
 def _number(kind: str, value: Any) -> Any:
     if isinstance(value, list | tuple):
-        return [float(v) for v in value]
+        return [_number(kind.removeprefix("list[").removesuffix("]"), v) for v in value]
     if value is None or not kind.startswith(("int", "float")):
         return value
     return int(value) if kind.startswith("int") else float(value)

@@ -84,7 +84,7 @@ def attention_maps(model: nn.Module, spikes: dict[str, Tensor]) -> Tensor:
     """Q K^T of every block, step and head, from what `spikes_of` gave: int16 [L, T, H, N, N].
 
     Row n, column m counts the neurons of the head that spike in the query of token n and in the key
-    of token m; the model's scale is left out.
+    of token m; the model's scale is left out. L is 0 for a network without attention.
     """
     maps = []
     for name, module in model.named_modules():
@@ -94,7 +94,7 @@ def attention_maps(model: nn.Module, spikes: dict[str, Tensor]) -> Tensor:
                 for kind in ("query", "key")
             )
             maps.append((q @ k.mT).to(torch.int16))
-    return torch.stack(maps)
+    return torch.stack(maps) if maps else torch.empty(0)
 
 
 @torch.inference_mode()

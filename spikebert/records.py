@@ -34,7 +34,7 @@ class Record:
     id: str
     dataset: str  # mr, sst2, subj, sst5, chnsenti, waimai, or the user's own
     source: str  # where the rows came from, in words fit for a table
-    model: str  # teacher, direct, stage2_only, spikebert, tfidf
+    model: str  # a name in schema.MODELS
     variant: str  # base, or the name of a changed setting
     seed: int
     accuracy_dev: float | None  # of the selected epoch

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .errors import UserError
-from .settings import STEPS, AugmentSettings, ModelSettings, check, schema_of
+from .settings import SHAPE, STEPS, AugmentSettings, ModelSettings, check, schema_of
 from .specs import (
     COMPRESSED_SCHEMA,
     CORPUS_SCHEMA,
@@ -26,17 +26,30 @@ from .tasks import check_task
 BASE = "base"
 SECTIONS: dict[str, type] = {"model": ModelSettings, "augment": AugmentSettings, **STEPS}
 
-# The sections that a model's weights depend on, its teacher's included. Order: that of tables.
+# The sections that a model's weights depend on, those of the model it starts or learns from
+# included; the last one is that of its own step. Order: that of tables.
 MODELS: dict[str, tuple[str, ...]] = {
     "tfidf": ("tfidf",),
+    "textcnn": ("textcnn",),
     "teacher": ("finetune",),
     "distilbert": ("finetune",),
     "tinybert": ("finetune",),
+    "dense_direct": ("model", "dense_direct"),
+    "dense_distilled": ("finetune", "augment", "model", "dense_stage1", "dense_stage2"),
+    "snn_textcnn": ("textcnn", "snn_textcnn"),
     "direct": ("model", "direct"),
     "stage2_only": ("finetune", "augment", "model", "stage2"),
     "spikebert": ("finetune", "augment", "model", "stage1", "stage2"),
 }
-DISTILLED = ("stage2_only", "spikebert")
+# The model of the same set and seed that each of these starts or learns from.
+SOURCES = {
+    "dense_distilled": "teacher",
+    "snn_textcnn": "textcnn",
+    "stage2_only": "teacher",
+    "spikebert": "teacher",
+}
+DISTILLED = tuple(model for model, source in SOURCES.items() if source == "teacher")
+DENSE_MODELS = ("dense_direct", "dense_distilled")  # of `model` the shape alone
 COMPRESSED = ("distilbert", "tinybert")  # fine-tuned as the teacher is, where a checkpoint is named
 
 DEFAULTS: dict[str, Any] = {
@@ -228,6 +241,19 @@ def dotted(section: str, key: str) -> str:
     return f"steps.{section}.{key}" if section in STEPS else f"{section}.{key}"
 
 
+def stage1_of(model: str) -> str | None:
+    """The section of the stage 1 that a model comes from; None if it comes from none."""
+    return next((section for section in MODELS[model] if section.endswith("stage1")), None)
+
+
+def depends(model: str, name: str) -> bool:
+    """Whether the weights of a model depend on a setting, `<section>.<key>`."""
+    section, _, key = name.partition(".")
+    return section in MODELS[model] and (
+        section != "model" or model not in DENSE_MODELS or key in SHAPE
+    )
+
+
 def kinds_of(section: str) -> dict[str, str]:
     """The types of a section's settings, as they are written in its class."""
     return {f.name: str(f.type) for f in dataclasses.fields(SECTIONS[section])}
@@ -262,9 +288,9 @@ def _check_sets(config: Mapping[str, Any]) -> None:
             if teacher is None and not set(row["models"]) <= {"tfidf", *COMPRESSED}:
                 _raise_missing("teachers", language, where)
             pretrained = teacher is not None and teacher["source"] == "pretrain"
+            distilled = any(stage1_of(model) for model in row["models"])
             if language not in config["unlabelled"] and (
-                "spikebert" in row["models"]
-                or (pretrained and not set(row["models"]) <= {"tfidf", *COMPRESSED})
+                distilled or (pretrained and not set(row["models"]) <= {"tfidf", *COMPRESSED})
             ):
                 _raise_missing("unlabelled", language, where)
 

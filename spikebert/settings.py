@@ -28,6 +28,11 @@ ALGORITHM = {
     "stage2": 1,
     "direct": 1,
     "tfidf": 1,
+    "textcnn": 1,
+    "snn_textcnn": 1,
+    "dense_direct": 1,
+    "dense_stage1": 1,
+    "dense_stage2": 1,
 }
 
 # Settings that came after results were published, by step. At their default they are left out of
@@ -111,6 +116,16 @@ class ModelSettings:
                 got=self.num_attention_heads,
                 fix="change one of the two",
             )
+
+
+# What a dense BERT of the student's shape takes of `ModelSettings`; the rest is about spikes.
+SHAPE = (
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "mlp_ratio",
+    "max_position_embeddings",
+)
 
 
 @dataclass(frozen=True)
@@ -210,6 +225,76 @@ class DirectSettings(TrainingSettings):
 
 
 @dataclass(frozen=True)
+class DenseStage1Settings(Stage1Settings):
+    """Stage 1 of a dense BERT of the student's shape, which learns at lower rates than spikes."""
+
+    learning_rate: float = positive(1e-4, "peak learning rate of AdamW")
+
+
+@dataclass(frozen=True)
+class DenseStage2Settings(Stage2Settings):
+    """Stage 2 of a dense BERT of the student's shape."""
+
+    learning_rate: float = positive(5e-5, "peak learning rate of AdamW")
+
+
+@dataclass(frozen=True)
+class DenseDirectSettings(DirectSettings):
+    """A dense BERT of the student's shape, trained on the labels alone."""
+
+    learning_rate: float = positive(1e-4, "peak learning rate of AdamW")
+
+
+@dataclass(frozen=True)
+class TextCnnSettings(TrainingSettings):
+    """TextCNN: filters, dropout and width are Kim's (2014), the rest as Lv et al. (2023) train it.
+
+    Both start from published word vectors. Here the teacher's word embeddings stand in for them.
+    """
+
+    learning_rate: float = positive(1e-4, "peak learning rate of AdamW")
+    weight_decay: float = weight(0.0, "decoupled weight decay")
+    epochs: float = positive(50, "passes over the training rows")
+    max_length: int = setting(64, "tokens per sequence, longer ones are cut", minimum=3)
+    embedding_size: int = positive(300, "width of the word embeddings")
+    filters: int = positive(100, "filters of each width")
+    widths: list[int] = setting(
+        (3, 4, 5), "words that a filter sees", items={"minimum": 1}, minItems=1
+    )
+    dropout: float = setting(0.5, "dropout on the pooled features", minimum=0, exclusiveMaximum=1)
+    embedding_init: str = setting(
+        "teacher",
+        "the word embeddings start at random, or as the pre-trained BERT's own, projected to "
+        "embedding_size by a singular value decomposition",
+        enum=["random", "teacher"],
+    )
+
+
+@dataclass(frozen=True)
+class SnnTextCnnSettings(TrainingSettings):
+    """The trained TextCNN made spiking and fine-tuned, after Lv et al. (2023).
+
+    Its neurons are settings of their own: theirs do not leak, and a sweep over the student's should
+    not train this model anew.
+    """
+
+    learning_rate: float = positive(1e-4, "peak learning rate of AdamW")
+    weight_decay: float = weight(0.0, "decoupled weight decay")
+    epochs: float = positive(50, "passes over the training rows")
+    max_length: int = setting(64, "tokens per sequence, longer ones are cut", minimum=3)
+    timesteps: int = positive(50, "time steps T")
+    beta: float = fraction(1.0, "membrane decay per step; 1 does not leak")
+    threshold: float = positive(1.0, "firing threshold U_thr")
+    surrogate: str = setting("atan", "surrogate derivative, a name in spikebert.neurons.SURROGATES")
+    surrogate_alpha: float = positive(2.0, "sharpness of the surrogate")
+    pooling: str = setting(
+        "max",
+        "currents over the words of a sentence: their maximum or their mean",
+        enum=["max", "average"],
+    )
+
+
+@dataclass(frozen=True)
 class AugmentSettings:
     """Tang et al. (2019): mask, swap within a part of speech, keep an n-gram."""
 
@@ -238,7 +323,22 @@ STEPS: dict[str, type] = {
     "stage2": Stage2Settings,
     "direct": DirectSettings,
     "tfidf": TfidfSettings,
+    "textcnn": TextCnnSettings,
+    "snn_textcnn": SnnTextCnnSettings,
+    "dense_direct": DenseDirectSettings,
+    "dense_stage1": DenseStage1Settings,
+    "dense_stage2": DenseStage2Settings,
 }
+DENSE = ("dense_direct", "dense_stage1", "dense_stage2")
+
+
+def step_of(settings: Any) -> str:
+    """The step that settings belong to.
+
+    >>> step_of(DirectSettings())
+    'direct'
+    """
+    return next(step for step, cls in STEPS.items() if type(settings) is cls)
 
 
 def schema_of(cls: type) -> dict[str, Any]:

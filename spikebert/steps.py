@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (
+    AutoConfig,
     AutoModel,
     AutoModelForSequenceClassification,
     BertConfig,
@@ -33,7 +34,6 @@ from transformers import (
 
 from . import __version__
 from .batches import collator, encode, load_tokenizer
-from .configuration import SpikeBertConfig
 from .corpora import read_rows
 from .distillation import (
     Classifier,
@@ -44,9 +44,9 @@ from .distillation import (
 )
 from .errors import UserError
 from .metrics import scores
-from .modeling import SpikeBertForSequenceClassification, SpikeBertModel
 from .records import Record, whole, write_json, write_predictions, write_record
 from .settings import (
+    DENSE,
     DirectSettings,
     DistillSettings,
     FineTuneSettings,
@@ -55,7 +55,9 @@ from .settings import (
     Stage1Settings,
     Stage2Settings,
     digest,
+    step_of,
 )
+from .students import classifier, describe, embedding_std, encoder, new_student
 from .tasks import ACCURACY, metric_of
 from .taught import Cache, Collate, ask
 from .training import (
@@ -297,18 +299,6 @@ def finetune(
     )
 
 
-def new_student(
-    model: ModelSettings, tokenizer: PreTrainedTokenizerBase, **labels: Any
-) -> SpikeBertConfig:
-    """The configuration of a student that reads with `tokenizer`."""
-    return SpikeBertConfig(
-        **dataclasses.asdict(model),
-        vocab_size=len(tokenizer),
-        pad_token_id=tokenizer.pad_token_id,
-        **labels,
-    )
-
-
 def direct(
     model: ModelSettings,
     settings: DirectSettings,
@@ -317,13 +307,14 @@ def direct(
     run: Run,
     outputs: Outputs,
 ) -> Record:
-    """Train a student on the labels alone, from random weights."""
+    """Train a student on the labels alone, from random weights; a dense one, where the settings are
+    those of one."""
     set_seed(run.seed)
     corpus = Corpus.read(corpus_dir)
     tokenizer = load_tokenizer(tokenizer_dir)
-    student = SpikeBertForSequenceClassification(
-        new_student(model, tokenizer, **corpus.label_names)
-    )
+    step = step_of(settings)
+    dense = step in DENSE
+    student = classifier(new_student(model, tokenizer, dense, **corpus.label_names))
     return supervised(
         run,
         corpus,
@@ -332,7 +323,7 @@ def direct(
         student,
         tokenizer,
         settings,
-        {"model": dataclasses.asdict(model), "direct": dataclasses.asdict(settings)},
+        {"model": describe(model, dense), step: dataclasses.asdict(settings)},
         {"corpus": corpus.digest, "tokenizer": file_digest(tokenizer_dir / "tokenizer.json")},
         outputs,
     )
@@ -415,18 +406,21 @@ def stage1(
     out: Path,
     cache: Cache | None = None,
 ) -> None:
-    """Pre-training distillation: a headless student and the projections of its losses.
+    """Pre-training distillation: a headless student and the projections of its losses. The student
+    is dense, where the settings are those of a dense one.
 
     The rows of `text` stand in the order of hashes, so the first `max_sentences` are a sample.
     """
     set_seed(settings.seed)
     tokenizer = load_tokenizer(teacher_dir)
     teacher = AutoModel.from_pretrained(teacher_dir, trust_remote_code=False, use_safetensors=True)
-    student = SpikeBertModel(new_student(model, tokenizer))
+    step = step_of(settings)
+    dense = step in DENSE
+    student = encoder(new_student(model, tokenizer, dense))
     if settings.embedding_init == "teacher":
-        copy_embeddings(student, teacher, student.config.embedding_std)
+        copy_embeddings(student, teacher, embedding_std(student.config))
     module = PretrainingDistillation(student, teacher, settings)
-    described = {"model": dataclasses.asdict(model), "stage1": dataclasses.asdict(settings)}
+    described = {"model": describe(model, dense), step: dataclasses.asdict(settings)}
     inputs = {"text": file_digest(text), "teacher": file_digest(teacher_dir)}
     if settings.max_sentences:  # the teacher's kept answers are those to fewer rows
         inputs["max_sentences"] = str(settings.max_sentences)
@@ -453,7 +447,8 @@ def stage2(
     outputs: Outputs,
     cache: Cache | None = None,
 ) -> Record:
-    """Task distillation, from stage 1's student or, without `stage1_dir`, from random weights."""
+    """Task distillation, from stage 1's student or, without `stage1_dir`, from random weights. The
+    student is dense, where the settings are those of a dense one."""
     set_seed(run.seed)
     corpus = Corpus.read(corpus_dir)
     tokenizer = load_tokenizer(teacher_dir)
@@ -469,11 +464,11 @@ def stage2(
             got=teacher.config.num_labels,
             fix="fine-tune a teacher on this set",
         )
-    student = SpikeBertForSequenceClassification(
-        new_student(model, tokenizer, **corpus.label_names)
-    )
+    step = step_of(settings)
+    dense = step in DENSE
+    student = classifier(new_student(model, tokenizer, dense, **corpus.label_names))
     module = TaskDistillation(student, teacher, settings)
-    described = {"model": dataclasses.asdict(model), "stage2": dataclasses.asdict(settings)}
+    described = {"model": describe(model, dense), step: dataclasses.asdict(settings)}
     inputs = {
         "corpus": corpus.digest,
         "augmented": file_digest(augmented),
@@ -481,10 +476,10 @@ def stage2(
     }
     upstream = None
     if stage1_dir is not None:
-        load_stage1(module, dataclasses.asdict(model), stage1_dir)
+        load_stage1(student, module.alignment, stage1_dir)
         inputs["stage1"] = file_digest(stage1_dir)
         first = json.loads((stage1_dir / "training.json").read_text(encoding="utf-8"))
-        described |= {"stage1": first["stage1"]}
+        described |= {name: first[name] for name in first if name.endswith("stage1")}
         upstream = {name: first[name] for name in ("steps", "tokens", "wall_s", "samples")}
     return supervised(
         run,
@@ -509,14 +504,15 @@ def stage2(
     )
 
 
-def load_stage1(module: TaskDistillation, model: dict[str, Any], folder: Path) -> None:
-    """Put stage 1's student and projections into a stage-2 module, every tensor or an error."""
-    found = SpikeBertModel.from_pretrained(folder)
-    check_same_model(found, model, str(folder))
-    module.student.spikebert.load_state_dict(found.state_dict(), strict=True)
+def load_stage1(student: PreTrainedModel, alignment: nn.Module, folder: Path) -> None:
+    """Put stage 1's student and projections into those of stage 2, every tensor or an error."""
+    config = AutoConfig.from_pretrained(folder)
+    check_same_model(config, student.config, str(folder))
+    body = cast(PreTrainedModel, student.base_model)
+    body.load_state_dict(type(body).from_pretrained(folder).state_dict(), strict=True)
     projections = load_file(folder / "projections.safetensors")
     try:
-        module.alignment.load_state_dict(projections, strict=True)
+        alignment.load_state_dict(projections, strict=True)
     except RuntimeError as error:
         raise UserError(
             f"projections in {folder}",

@@ -1,7 +1,7 @@
 """SpikeBERT's accuracy against one setting, all else equal: figure 3 of the paper, and more.
 
-A sweep is made of variants of `spikebert` that change one setting; the base runs are one of its
-points. Nothing here imports torch.
+A sweep is made of variants of `spikebert` that differ in one setting alone. Nothing here imports
+torch.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from .metrics import summarise
 from .paper import BEST_BETA, BEST_TIMESTEPS
 from .records import Record, read_accuracies
 from .schema import BASE, SECTIONS
+from .settings import digest
 from .tables import ANALOGUE_NOTE, Key, group
 
 Groups = Mapping[Key, Sequence[Record]]
@@ -80,36 +81,45 @@ def _defaults(section: str) -> dict[str, Any]:
 
 
 def sweep(groups: Groups, dataset: str, setting: str) -> Points:
-    """The values of a dotted setting for which SpikeBERT ran, all else as in its base runs: model
-    and variant of each, by rising value, None last."""
-    base = groups.get((dataset, "spikebert", BASE))
-    start = flat(base[0]) if base else {}
-    if setting not in start:
-        return {}
-    found = {start[setting]: ("spikebert", BASE)}
-    for (name, model, variant), members in groups.items():
+    """The values of a dotted setting for which SpikeBERT ran, all else the same: model and variant
+    of each, by rising value, None last.
+
+    Of several such lines the one with the most values is taken, and where two have as many, that of
+    the base runs: a sweep may stand on a cheaper variant than the base.
+    """
+    lines: dict[str, Points] = {}
+    for (name, model, variant), members in groups.items():  # base first
         own = flat(members[0])
-        same = (name, model) == (dataset, "spikebert") and own.keys() == start.keys()
-        if same and {key for key in own if own[key] != start[key]} == {setting}:
-            found[own[setting]] = (model, variant)
-    return dict(sorted(found.items(), key=lambda point: (point[0] is None, point[0])))
+        if (name, model) == (dataset, "spikebert") and setting in own:
+            value = own.pop(setting)
+            lines.setdefault(digest(own), {}).setdefault(value, (model, variant))
+    longest = max(lines.values(), key=len, default={})  # the first of the longest
+    return dict(sorted(longest.items(), key=lambda point: (point[0] is None, point[0])))
+
+
+def stands_on(points: Points) -> str | None:
+    """The variant that names a line without the base runs: the shortest name in it."""
+    variants = [variant for _, variant in points.values()]
+    return None if BASE in variants or not variants else min(variants, key=len)
 
 
 def text_points(groups: Groups, dataset: str) -> Points:
     """By how many sentences stage 1 saw: the sweep of its cap, and stage 2 alone, which saw none,
-    where its settings are those of SpikeBERT."""
+    where its settings are those of the line."""
     found: Points = {}
-    for label in sweep(groups, dataset, TEXT.setting).values():
-        record = groups[dataset, *label][0]
+    records = [
+        (label, groups[dataset, *label][0])
+        for label in sweep(groups, dataset, TEXT.setting).values()
+    ]
+    for label, record in reversed(records):  # of caps beyond the text, the first stays
         seen = record.upstream.get("stage1", {}).get("samples")
         if seen is not None:
-            found.setdefault(seen, label)
-    base = groups.get((dataset, "spikebert", BASE))
-    without = groups.get((dataset, "stage2_only", BASE))
-    if found and base and without:
-        own = {key: value for key, value in flat(base[0]).items() if key[:7] != "stage1."}
-        if flat(without[0]) == own:
-            found[0] = ("stage2_only", BASE)
+            found[seen] = label
+    if found:
+        own = {k: v for k, v in flat(records[0][1]).items() if not k.startswith("stage1.")}
+        for (name, model, variant), members in groups.items():
+            if (name, model) == (dataset, "stage2_only") and flat(members[0]) == own:
+                found.setdefault(0, (model, variant))
     return dict(sorted(found.items()))
 
 
@@ -158,7 +168,8 @@ def _draw(panel: Axes, groups: Groups, axis: Axis, notes: Notes) -> list[str]:
                 panel.plot(
                     [x] * found.count, accuracies, ".", color=colour, markersize=3, alpha=0.5
                 )
-        shown = name + ("*" if notes.get(name, {}).get("analogue") else "")
+        on = stands_on(points)
+        shown = name + "*" * bool(notes.get(name, {}).get("analogue")) + (f" ({on})" if on else "")
         line = f"{marker}-" if not words_at_ticks else marker  # kinds have no order
         panel.plot(
             [places[value] for value in points], means, line,

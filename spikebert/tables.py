@@ -6,6 +6,7 @@ Where a set is judged by another metric, a column says by which, and its values 
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -169,7 +170,7 @@ def latex(text: pd.DataFrame, kinds: Mapping[str, str], notes: Sequence[str]) ->
         escape=True,
         column_format="".join(kinds.get(name, "l") for name in text.columns),
     )
-    below = "\\\\\n".join(note.replace("%", r"\%").replace("_", r"\_") for note in notes)
+    below = "\\\\\n".join(re.sub(r"([%_&#$])", r"\\\1", note) for note in notes)
     return f"{body}\n\\footnotesize\n{below}\n".replace("†", r"\dag{}")
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from spikebert.cli import app, parse, settings_of
+from spikebert.cli import app, kind_of, parse, settings_of
 from spikebert.errors import UserError
 
 VERBS = [command.name or command.callback.__name__ for command in app.registered_commands]
@@ -63,6 +63,15 @@ def test_a_mistake_is_one_screen_and_status_2(tmp_path):
 def test_settings_are_checked_before_anything_heavy(text, reason):
     with pytest.raises(UserError, match=reason):
         settings_of(text, "model", "stage1")
+
+
+def test_settings_say_which_kind_of_student():
+    assert kind_of('{"model": {}, "stage1": {}}', "stage1") == "stage1"
+    assert kind_of('{"model": {}}', "stage1") == "stage1"
+    dense = '{"model": {"hidden_size": 24}, "dense_stage1": {"epochs": 2}}'
+    model, chosen = settings_of(dense, "model", kind_of(dense, "stage1"))
+    assert (model.hidden_size, type(chosen).__name__) == (24, "DenseStage1Settings")
+    assert (chosen.epochs, chosen.batch_size) == (2, 128)
 
 
 def test_settings_may_stand_in_a_file(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sample_records import make_record
 from test_scores import corpus as pair_corpus
-from test_training import QUICK, outputs, sentences, write_rows
+from toy import QUICK, outputs, sentences, write_rows
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
 from spikebert.batches import load_tokenizer

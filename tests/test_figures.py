@@ -9,6 +9,7 @@ import pytest
 from sample_records import NOTES, RECORDS, make_record
 
 from spikebert.figures import (
+    COLOURS,
     accuracy_figure,
     bench_figure,
     curves_figure,
@@ -16,6 +17,7 @@ from spikebert.figures import (
     write_figures,
 )
 from spikebert.records import write_record
+from spikebert.schema import MODELS
 
 FILES = ("accuracy.svg", "accuracy.png", "curves.svg", "curves.png")
 
@@ -56,6 +58,33 @@ def test_stand_ins_are_explained_only_where_there_are_any() -> None:
 
     assert title(NOTES).startswith("* a stand-in")
     assert title({}) == ""
+
+
+def test_a_dense_network_is_a_hollow_square_in_its_twins_colour() -> None:
+    pairs = [
+        ("textcnn", "snn_textcnn"),
+        ("dense_direct", "direct"),
+        ("dense_distilled", "spikebert"),
+    ]
+    records = [make_record("own", model, 1, 0.8) for pair in pairs for model in pair]
+    figure = accuracy_figure(records, {})
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    marks = dict(zip(names, figure.axes[0].get_lines(), strict=True))
+    assert len({marks[spiking].get_color() for _, spiking in pairs}) == 3
+    for dense, spiking in pairs:
+        assert marks[dense].get_color() == marks[spiking].get_color()
+        assert (marks[dense].get_marker(), marks[dense].get_markerfacecolor()) == ("s", "white")
+        assert marks[spiking].get_marker() == "o"
+    entries = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert any("dense" in entry for entry in entries)
+    entries = [text.get_text() for text in accuracy_figure(RECORDS, NOTES).legends[0].get_texts()]
+    assert not any("dense" in entry for entry in entries)
+    curves = curves_figure(records, {}).axes[0].get_lines()
+    assert len({(line.get_color(), line.get_marker()) for line in curves}) == 6
+
+
+def test_every_model_has_a_colour() -> None:
+    assert COLOURS.keys() == MODELS.keys()
 
 
 def test_curves_show_loss_and_accuracy_of_every_seed() -> None:

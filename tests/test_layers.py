@@ -27,7 +27,8 @@ LAYERS = [
     {"schema", "configuration", "augment", "probes", "energy", "pages"},
     {"plan", "corpora", "modeling", "tables"},
     {
-        "distillation",
+        "students",
+        "textcnn",
         "training",
         "taught",
         "figures",
@@ -37,7 +38,7 @@ LAYERS = [
         "cost_table",
     },
     {
-        "steps",
+        "distillation",
         "inference",
         "probe_figures",
         "ablation",
@@ -47,7 +48,8 @@ LAYERS = [
         "glue_table",
         "compressed_table",
     },
-    {"baselines", "bench", "inspection", "claims", "energy_run", "calibration_figure", "publish"},
+    {"steps", "inspection", "claims", "energy_run", "calibration_figure", "publish"},
+    {"baselines", "cnn_baselines", "bench"},
     {"cli"},
     {"__init__", "__main__"},
 ]

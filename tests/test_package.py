@@ -20,6 +20,7 @@ IMPORT_ORDERS = {
     "spikebert first": "import spikebert, transformers",
     "Auto classes first": "from transformers import AutoModel; import spikebert",
     "models first": "import spikebert.modeling",
+    "networks first": "import spikebert.textcnn",
 }
 
 LOAD = """
@@ -35,6 +36,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 assert type(AutoModel.from_config(config)) is spikebert.SpikeBertModel
 model = AutoModelForSequenceClassification.from_pretrained(folder)
 assert type(model) is spikebert.SpikeBertForSequenceClassification, type(model)
+AutoModelForSequenceClassification.from_config(AutoConfig.for_model("snn_textcnn", filters=1))
 """
 
 

@@ -11,8 +11,8 @@ import yaml
 from spikebert.errors import UserError
 from spikebert.paper import GLUE
 from spikebert.plan import Plan, content, local_files, make_plan
-from spikebert.schema import BASE, COMPRESSED, config_schema
-from spikebert.settings import ALGORITHM, ModelSettings, Stage2Settings
+from spikebert.schema import BASE, COMPRESSED, MODELS, SOURCES, config_schema
+from spikebert.settings import ALGORITHM, SHAPE, STEPS, ModelSettings, Stage2Settings, step_of
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
@@ -34,13 +34,7 @@ def ids(made: Plan) -> list[str]:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_shipped_configurations_are_plans(path: Path) -> None:
     made = make_plan(yaml.safe_load(path.read_text("utf-8")))
-    assert {run.model for run in made.runs} - {*COMPRESSED} == {
-        "tfidf",
-        "teacher",
-        "direct",
-        "stage2_only",
-        "spikebert",
-    }
+    assert {run.model for run in made.runs} - {*COMPRESSED} == set(MODELS) - {*COMPRESSED}
     others = {*GLUE, "glue", *COMPRESSED}
     assert {*made.used_sets(), *made.unavailable} - others <= {
         "mr",
@@ -141,6 +135,76 @@ def test_rows_are_products_and_imply_teachers() -> None:
         "films.spikebert.base.s2",
     ]
     assert made.of("spikebert")["films.spikebert.base.s2"].teacher == "films.teacher.base.s2"
+
+
+def test_a_spiking_textcnn_brings_the_one_it_is_made_of() -> None:
+    made = plan(
+        [
+            {"models": ["snn_textcnn"], "seeds": [1, 2]},
+            {
+                "models": ["snn_textcnn"],
+                "variant": "wide",
+                "overrides": {"steps.textcnn.filters": 9},
+            },
+            {
+                "models": ["snn_textcnn"],
+                "variant": "leaky",
+                "overrides": {"steps.snn_textcnn.beta": 0.9},
+            },
+        ]
+    )
+    sources = {run.id: run.teacher for run in made.of("snn_textcnn").values()}
+    assert sources == {
+        "films.snn_textcnn.base.s1": "films.textcnn.base.s1",
+        "films.snn_textcnn.base.s2": "films.textcnn.base.s2",
+        "films.snn_textcnn.wide.s1": "films.textcnn.wide.s1",
+        "films.snn_textcnn.leaky.s1": "films.textcnn.base.s1",
+    }
+    assert made.of("textcnn").keys() == set(sources.values())
+    step = json.loads(made.of("textcnn")["films.textcnn.wide.s1"].last_step)
+    assert step["textcnn"]["widths"] == [3, 4, 5]
+    assert step.keys() == {"textcnn", "algorithm"}
+    step = json.loads(made.of("snn_textcnn")["films.snn_textcnn.base.s1"].last_step)
+    assert step.keys() == {"snn_textcnn", "algorithm"}
+
+
+def test_dense_students_depend_on_the_shape_alone() -> None:
+    models = ["dense_direct", "dense_distilled", "spikebert"]
+
+    def steps(**model: Any) -> dict[str, list[str]]:
+        made = plan([{"models": models}], model={**TINY["model"], **model})
+        runs = [run for run in made.runs if run.model in models]
+        return {
+            run.model: [run.last_step, *([run.stage1] if "direct" not in run.model else [])]
+            for run in runs
+        }
+
+    first, leaky, deep = steps(), steps(beta=0.5, timesteps=3), steps(num_hidden_layers=2)
+    assert {name for name in first if first[name] == leaky[name]} == set(models[:2])
+    assert not any(first[name] == deep[name] for name in first)
+    assert json.loads(first["dense_distilled"][0])["model"].keys() == set(SHAPE)
+    assert first["dense_distilled"][1] != first["spikebert"][1]
+    made = plan([{"models": ["dense_distilled"], "seeds": [1, 2]}])
+    assert made.used_texts() == ["en"]
+    runs = made.two_staged().values()
+    assert {run.teacher for run in runs} == {"films.teacher.base.s1", "films.teacher.base.s2"}
+    assert len({run.stage1 for run in runs}) == 1
+
+
+def test_an_override_of_spikes_leaves_a_dense_student_as_it_is() -> None:
+    row = {"variant": "beta-0.8", "overrides": {"model.beta": 0.8}}
+    with pytest.raises(UserError, match="none for dense_direct"):
+        plan([{"models": ["direct", "dense_direct"], **row}])
+    with pytest.raises(UserError, match=r"override of model\.beta"):
+        plan([{"models": ["dense_direct"], **row}])
+
+
+def test_models_steps_and_sources_fit_each_other() -> None:
+    for model, sections in MODELS.items():
+        assert sections[-1] in STEPS
+        if model in SOURCES:
+            assert set(MODELS[SOURCES[model]]) < set(sections)
+    assert [step_of(cls()) for cls in STEPS.values()] == list(STEPS)
 
 
 def test_run_in_two_equal_rows_is_one_run() -> None:
@@ -340,7 +404,7 @@ REFUSED_ROWS: dict[str, tuple[list[dict[str, Any]], str]] = {
     ),
     "override without effect": (
         [{"models": ["direct"], "overrides": {"steps.stage1.epochs": 2}}],
-        "override of stage1",
+        "override of stage1.epochs",
     ),
     "variant without effect on a model": (
         [{"models": ["direct", "tfidf"], "variant": "x", "overrides": {"model.beta": 0.8}}],
@@ -363,7 +427,8 @@ def test_wrong_rows_are_refused(rows: list[dict[str, Any]], words: str) -> None:
         plan(rows)
 
 
-def test_text_is_needed_for_stage1() -> None:
+@pytest.mark.parametrize("model", ["spikebert", "dense_distilled"])
+def test_text_is_needed_for_stage1(model: str) -> None:
     teachers = {"en": {"source": "folder", "path": "bert"}}
     with pytest.raises(UserError, match=r"unlabelled\.en"):
-        plan([{"models": ["spikebert"]}], teachers=teachers, unlabelled={})
+        plan([{"models": [model]}], teachers=teachers, unlabelled={})

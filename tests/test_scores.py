@@ -5,21 +5,25 @@ import math
 
 import pytest
 import torch
-from test_training import MODEL, QUICK, outputs, write_rows
+from toy import MODEL, QUICK, outputs, write_rows
 
 from spikebert.baselines import tfidf
+from spikebert.cnn_baselines import snn_textcnn, textcnn
 from spikebert.distillation import Classifier, types_for
 from spikebert.errors import UserError
 from spikebert.glue_table import glue_table
-from spikebert.inference import early_exit_curve, predict
+from spikebert.inference import early_exit_curve, load, predict
 from spikebert.losses import gold_loss, label_loss, logits_loss
 from spikebert.metrics import SCORES, headline, scores
 from spikebert.records import read_predictions, read_record, write_json
 from spikebert.settings import (
+    DenseStage2Settings,
     DirectSettings,
     FineTuneSettings,
     PretrainSettings,
+    SnnTextCnnSettings,
     Stage2Settings,
+    TextCnnSettings,
     TfidfSettings,
 )
 from spikebert.specs import METRICS
@@ -193,6 +197,30 @@ def test_a_student_learns_pairs_from_its_teacher(work, tmp_path, name):
     assert record.metric in ("f1", "pearson_spearman")
 
 
+def test_a_dense_student_is_told_the_sides_in_training_and_after(work, tmp_path):
+    settings = DenseStage2Settings(epochs=1, evaluations=1, **QUICK)
+    out = outputs(tmp_path, "dense")
+    record = stage2(
+        MODEL, settings, work / "paired", work / "paired.augmented.jsonl",
+        work / "paired.teacher", None, run("paired", "dense_distilled"), out,
+    )  # fmt: skip
+    best = max(entry["f1_dev"] for entry in record.history if "f1_dev" in entry)
+    assert record.metrics_dev["f1"] == pytest.approx(best, abs=1e-5)  # judged as it was selected
+    model = load(out.out)[0]
+    assert model.bert.embeddings.token_type_embeddings.weight.shape[0] == 2
+
+
+def test_textcnn_predicts_scores_and_so_does_the_spiking_one_made_of_it(work, tmp_path):
+    first = outputs(tmp_path, "textcnn")
+    settings = TextCnnSettings(embedding_size=8, filters=4, epochs=1, evaluations=1, **QUICK)
+    record = textcnn(settings, work / "scored", work / "base", run("scored", "textcnn"), first)
+    assert record.metric == "pearson_spearman"
+    spiking = SnnTextCnnSettings(epochs=1, evaluations=1, **QUICK)
+    second = outputs(tmp_path, "snn")
+    record = snn_textcnn(spiking, work / "scored", first.out, run("scored", "snn_textcnn"), second)
+    assert record.accuracy_test is None
+
+
 def test_direct_and_tfidf_predict_scores(work, tmp_path):
     out = outputs(tmp_path, "direct")
     settings = DirectSettings(epochs=1, evaluations=1, **QUICK)
@@ -219,8 +247,6 @@ def test_a_teacher_of_classes_cannot_teach_scores(work, tmp_path):
 
 
 def test_types_change_what_the_teacher_says(work):
-    from spikebert.inference import load
-
     model, tokenizer = load(work / "paired.teacher")
     batch = tokenizer("warm funny", "dull wit", return_tensors="pt")
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}

@@ -53,6 +53,26 @@ def test_a_sweep_changes_one_setting_alone():
     assert sweep(groups, "mr", "model.nothing") == {}
 
 
+def test_a_sweep_may_stand_on_another_variant():
+    def make(accuracy, variant, timesteps, epochs=0.5):
+        chosen = settings(timesteps=timesteps) | {"stage2": {"epochs": epochs}}
+        return make_record("mr", "spikebert", 1, accuracy, variant, settings=chosen)
+
+    short = [make(0.7 + n / 100, f"short-t{n}", n) for n in (1, 2)]
+    made = [make(0.8, "base", 4, 1.0), make(0.81, "t8", 8, 1.0), make(0.74, "short", 4), *short]
+    found = sweep(group(made), "mr", "model.timesteps")
+    assert {value: variant for value, (_, variant) in found.items()} == {
+        1: "short-t1",
+        2: "short-t2",
+        4: "short",
+    }
+    (panel,) = sweep_figure(group(made), [TIMESTEPS], {"mr": {"analogue": True}}).axes
+    assert panel.get_legend().get_texts()[0].get_text() == "mr* (short)"
+    # As many values: the line of the base.
+    as_many = sweep(group(made[:-1]), "mr", "model.timesteps")
+    assert [variant for _, variant in as_many.values()] == ["base", "t8"]
+
+
 def test_the_line_goes_through_the_means():
     figure = sweep_figure(group(records()), [TIMESTEPS], {"mr": {"analogue": True}})
     (panel,) = figure.axes

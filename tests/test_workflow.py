@@ -45,6 +45,8 @@ ENERGY = {"measure_energy", "energy_table", "compressed_table"}
 LOOKS = {"probe", "probe_figures", "calibration", "calibration_figure"}
 STAGE2 = {"stage2", *LOOKS, *REPORT, *ENERGY}
 STAGE1 = {"stage1", "cka", *STAGE2}
+MEASURED = {*REPORT, *ENERGY}
+SNN_TEXTCNN = {"snn_textcnn", *MEASURED}
 
 
 def copy_repository(folder: Path) -> Path:
@@ -58,7 +60,7 @@ def copy_repository(folder: Path) -> Path:
     return folder
 
 
-def snakemake(folder: Path, *arguments: str, status: int = 0) -> str:
+def snakemake(folder: Path, *arguments: str, status: int = 0, **environment: str) -> str:
     """What Snakemake prints. The test fails unless it ends with `status`."""
     run = subprocess.run(
         [sys.executable, "-m", "snakemake", *arguments],
@@ -69,7 +71,8 @@ def snakemake(folder: Path, *arguments: str, status: int = 0) -> str:
         text=True,
         check=False,
         # Nothing of this process's environment but what every process needs.
-        env={k: v for k, v in os.environ.items() if not k.startswith(("SNAKEMAKE", "PYTHONPATH"))},
+        env={k: v for k, v in os.environ.items() if not k.startswith(("SNAKEMAKE", "PYTHONPATH"))}
+        | environment,
     )
     assert run.returncode == status, run.stdout[-6000:]
     return run.stdout
@@ -121,8 +124,8 @@ def test_dry_run_of_a_fresh_clone_is_complete_and_quick(clone: Path, name: str) 
     counts = jobs(clone, "all", "--configfile", path)
     assert time.perf_counter() - start < 20  # 2.5 s where nothing else runs
     runs = make_plan(yaml.safe_load((ROOT / path).read_text("utf-8"))).runs
-    trained = {rule: counts[rule] for rule in ("tfidf", "finetune", "direct", "stage2")}
-    assert sum(trained.values()) == len(runs)
+    trained = ("tfidf", "textcnn", "snn_textcnn", "finetune", "direct", "stage2")
+    assert sum(counts[rule] for rule in trained) == len(runs)
     assert counts.keys() >= {"split", "corpus", "unlabelled", "stage1", "leaks", *REPORT}
 
 
@@ -249,8 +252,16 @@ RERUNS: dict[str, tuple[str, Any, set[str]]] = {
     "a setting of stage 1": ("steps.stage1.epochs", 2, STAGE1),
     "a setting of fine-tuning": ("steps.finetune.epochs", 2, {"finetune", *STAGE2}),
     "a setting of augmentation": ("augment.n_iter", 2, {"augment", "leaks", *STAGE2}),
+    "a setting of the dense student": (
+        "steps.dense_direct.epochs",
+        2,
+        {"direct", *REPORT, *ENERGY},
+    ),
+    "a setting of its stage 1": ("steps.dense_stage1.epochs", 2, {"stage1", "stage2", *REPORT}),
+    "a setting of TextCNN": ("steps.textcnn.filters", 3, {"textcnn", *SNN_TEXTCNN}),
+    "a setting of its neurons": ("steps.snn_textcnn.beta", 0.5, SNN_TEXTCNN),
     "a setting of TF-IDF": ("steps.tfidf.max_ngram", 1, {"tfidf", *REPORT}),
-    "a cap": ("datasets.meals.caps", {"train": 10}, {"corpus", "tfidf", "leaks", *REPORT}),
+    "a cap": ("datasets.meals.caps", {"train": 10}, {"corpus", "tfidf", "leaks", *WORDS}),
     "words for people": ("datasets.films.description", "other words", WORDS),
     "a set that is not there": ("unavailable.subj", "no source", WORDS),
     "why there is no GLUE": ("unavailable.glue", "no source", {"glue_table"}),
@@ -290,7 +301,7 @@ def test_one_more_variant_runs_alone(done: Path) -> None:
         "overrides": {"model.beta": 0.8},
     }
     counts = jobs(done, "all", "--configfile", edited(done, "runs", [*rows, row]))
-    assert counts == {"stage1": 1, "stage2": 1} | dict.fromkeys(REPORT, 1)
+    assert counts == {"stage1": 1, "stage2": 1} | dict.fromkeys(WORDS, 1)  # captions name it
 
 
 @pytest.mark.slow
@@ -301,6 +312,7 @@ def test_report_builds(done: Path) -> None:
         page = archive.read("report/report.html").decode()
     assert names >= {"accuracy.csv", "accuracy.svg", "curves.svg", "energy.csv", "leaks.json"}
     assert names >= {"attention_a.svg", "spike_rates.svg", "raster.svg", "cka.svg"}
+    assert names >= {"calibration.svg", "stage1_text.svg", "claims.html", "training_cost.html"}
     assert "sentences on films, written for this test" in page
     assert "no offline source" in page
 
@@ -326,11 +338,13 @@ def test_figures_and_tables_come_from_published_records_alone(published: Path, d
     for name in (
         "figures/accuracy.svg",
         "figures/cka.svg",
+        "figures/calibration.svg",
         "tables/accuracy.csv",
         "tables/claims.csv",
         "tables/energy.csv",
         "tables/glue.csv",
         "tables/compressed.csv",
+        "tables/training_cost.csv",
     ):
         made, before = (folder / "results/tiny" / name for folder in (published, done))
         assert made.read_bytes() == before.read_bytes()

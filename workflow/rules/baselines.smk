@@ -16,7 +16,7 @@ rule tfidf:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=settings("tfidf"),
+        settings=settings,
         language=lambda wildcards: run_of(wildcards).language,
         run=record_name,
     shell:
@@ -25,8 +25,79 @@ rule tfidf:
         " --record {output.record:q} --predictions {output.predictions:q} > {log:q} 2>&1"
 
 
+rule textcnn:
+    """Convolutions over words; it shares the teacher's tokenizer and first word embeddings."""
+    input:
+        corpus=corpus,
+        teacher=base_teacher,
+    output:
+        model=directory("<work>/models/{id}"),
+        record="<results>/records/{id}.json",
+        predictions="<results>/predictions/{id}.csv",
+    log:
+        "<logs>/textcnn/{id}.log",
+    benchmark:
+        "<benchmarks>/textcnn/{id}.tsv"
+    wildcard_constraints:
+        id=one_of(plan.of("textcnn")),
+    retries: 1
+    conda:
+        "../../envs/spikebert.yaml"
+    threads: plan.threads
+    resources:
+        mem_mb=more_at_retry(4000),
+        runtime=more_at_retry(120),
+        gpu=plan.gpu,
+    params:
+        settings=settings,
+        run=record_name,
+        checkpoints=checkpoints("{id}"),
+    shell:
+        "python -m spikebert textcnn --settings {params.settings:q} --corpus {input.corpus:q}"
+        " --teacher {input.teacher:q} --run {params.run:q} --checkpoints {params.checkpoints:q}"
+        " --threads {threads} --out {output.model:q} --record {output.record:q}"
+        " --predictions {output.predictions:q} > {log:q} 2>&1"
+
+
+rule snn_textcnn:
+    """The TextCNN of the same set and seed, made spiking and fine-tuned."""
+    input:
+        corpus=corpus,
+        textcnn=source,
+    output:
+        model=directory("<work>/models/{id}"),
+        record="<results>/records/{id}.json",
+        predictions="<results>/predictions/{id}.csv",
+    log:
+        "<logs>/snn_textcnn/{id}.log",
+    benchmark:
+        "<benchmarks>/snn_textcnn/{id}.tsv"
+    wildcard_constraints:
+        id=one_of(plan.of("snn_textcnn")),
+    retries: 1
+    conda:
+        "../../envs/spikebert.yaml"
+    threads: plan.threads
+    resources:
+        mem_mb=more_at_retry(8000),
+        runtime=more_at_retry(720),
+        gpu=plan.gpu,
+    params:
+        settings=settings,
+        run=record_name,
+        checkpoints=checkpoints("{id}"),
+    shell:
+        "python -m spikebert snn-textcnn --settings {params.settings:q} --corpus {input.corpus:q}"
+        " --textcnn {input.textcnn:q} --run {params.run:q} --checkpoints {params.checkpoints:q}"
+        " --threads {threads} --out {output.model:q} --record {output.record:q}"
+        " --predictions {output.predictions:q} > {log:q} 2>&1"
+
+
 rule direct:
-    """The student trained on the labels alone; it shares the teacher's tokenizer."""
+    """The student, or a dense BERT of its shape, trained on the labels alone.
+
+    It shares the teacher's tokenizer.
+    """
     input:
         corpus=corpus,
         tokenizer=base_teacher,
@@ -39,7 +110,7 @@ rule direct:
     benchmark:
         "<benchmarks>/direct/{id}.tsv"
     wildcard_constraints:
-        id=one_of(plan.of("direct")),
+        id=one_of(plan.of("direct", "dense_direct")),
     retries: 1
     conda:
         "../../envs/spikebert.yaml"
@@ -49,7 +120,7 @@ rule direct:
         runtime=more_at_retry(720),
         gpu=plan.gpu,
     params:
-        settings=settings("direct"),
+        settings=settings,
         run=record_name,
         checkpoints=checkpoints("{id}"),
     shell:

@@ -32,7 +32,7 @@ if plan.teacher_cache_gib:
 CACHE = f"{plan.work}/downloads"
 RUNS = {run.id: run for run in plan.runs}
 AUGMENTED = {run.augmented: run for run in plan.of(*DISTILLED).values()}
-STAGE1 = {run.stage1: run for run in plan.of("spikebert").values()}
+STAGE1 = {run.stage1: run for run in plan.two_staged().values()}
 PRETRAINED = [name for name, spec in plan.teachers.items() if spec["source"] == "pretrain"]
 
 
@@ -105,13 +105,14 @@ def augmented(wildcards):
     return f"<work>/augmented/{run_of(wildcards).augmented}.jsonl"
 
 
-def tuned_teacher(wildcards):
+def source(wildcards):
+    """The model that a run starts or learns from."""
     return f"<work>/models/{run_of(wildcards).teacher}"
 
 
 def stage1_student(wildcards):
     run = run_of(wildcards)
-    return [f"<work>/stage1/{run.stage1}"] if run.model == "spikebert" else []
+    return [f"<work>/stage1/{run.stage1}"] if run.id in plan.two_staged() else []
 
 
 def record_name(wildcards, output):
@@ -119,9 +120,9 @@ def record_name(wildcards, output):
     return run_of(wildcards).name
 
 
-def settings(step):
-    """The settings that `step` depends on, and no others, as a param."""
-    return lambda wildcards: run_of(wildcards).step(step)
+def settings(wildcards):
+    """The settings that the step of a run depends on, and no others, as a param."""
+    return run_of(wildcards).last_step
 
 
 def repeated(option):

@@ -20,7 +20,7 @@ rule stage1:
         runtime=more_at_retry(1440),
         gpu=plan.gpu,
     params:
-        settings=lambda wildcards: STAGE1[f"{wildcards.language}.{wildcards.digest}"].step("stage1"),
+        settings=lambda wildcards: STAGE1[f"{wildcards.language}.{wildcards.digest}"].first_step,
         checkpoints=checkpoints("stage1.{language}.{digest}"),
     shell:
         "python -m spikebert stage1 --settings {params.settings:q} --text {input.text:q}"
@@ -29,11 +29,11 @@ rule stage1:
 
 
 rule stage2:
-    """Task distillation, from stage 1's student (spikebert) or from scratch (stage2_only)."""
+    """Task distillation, from stage 1's student or, for stage2_only, from scratch."""
     input:
         corpus=corpus,
         augmented=augmented,
-        teacher=tuned_teacher,
+        teacher=source,
         stage1=stage1_student,
     output:
         model=directory("<work>/models/{id}"),
@@ -54,7 +54,7 @@ rule stage2:
         runtime=more_at_retry(720),
         gpu=plan.gpu,
     params:
-        settings=settings("stage2"),
+        settings=settings,
         stage1=repeated("stage1"),
         run=record_name,
         checkpoints=checkpoints("{id}"),

@@ -61,7 +61,7 @@ rule calibration:
     """How sure the student and its teacher are, and where they err, on the test split."""
     input:
         student="<work>/models/{id}",
-        teacher=tuned_teacher,
+        teacher=source,
         corpus=corpus,
     output:
         "<results>/probes/calibration.{id}.json",

@@ -102,7 +102,7 @@ rule finetune:
         runtime=more_at_retry(720),
         gpu=plan.gpu,
     params:
-        settings=settings("finetune"),
+        settings=settings,
         run=record_name,
         checkpoints=checkpoints("{id}"),
     shell:
