@@ -195,18 +195,21 @@ rule glue_table:
         " --out {params.out:q} > {log:q} 2>&1"
 
 
+COMPARED = plan.compared_sets()
+
+
 rule compressed_table:
     """The student beside compressed BERTs: accuracy, size and energy."""
     input:
         records=[
             f"<results>/records/{id}.json"
             for id, run in plan.of("teacher", *COMPRESSED, "spikebert").items()
-            if run.dataset in plan.compared_sets() and run.variant == BASE
+            if run.dataset in COMPARED and run.variant == BASE
         ],
         energy=[
             f"<results>/energy/{id}.json"
             for (dataset, model), id in MEASURED.items()
-            if dataset in plan.compared_sets() and model in ("teacher", *COMPRESSED, "spikebert")
+            if dataset in COMPARED and model in ("teacher", *COMPRESSED, "spikebert")
         ],
     output:
         csv=report(
