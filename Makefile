@@ -18,11 +18,11 @@ unexport PYTHONDONTWRITEBYTECODE
 snakemake = $(BIN)/snakemake $(1) --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG)) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce figures report bench browser test lint format lock clean
+.PHONY: help setup reproduce figures report bench browser test test-slurm lint format lock clean
 
 help: ## list the commands
 	@echo "usage: make COMMAND [PYTHON=python3.12] [CORES=4] [CONFIG=config/small.yaml] [ARGS=...]"
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
 
 setup: $(READY) ## make .venv with the pinned packages (TORCH_INDEX=... for another torch build)
 
@@ -56,6 +56,12 @@ browser: ## install Chromium for the tests of the report, where no browser is (D
 test: lint ## everything that the CI runs (ARGS go to pytest)
 	$(BIN)/python -m pytest $(ARGS)
 
+# No thread of a library competes with the jobs, of which several run at once.
+test-slurm: export OMP_NUM_THREADS = 1
+test-slurm: setup ## the workflow on a Slurm that is unpacked, started and stopped for it (Debian, root)
+	$(BIN)/python tests/slurm/cluster.py
+	$(BIN)/python -m pytest tests/slurm $(ARGS)
+
 lint: setup ## style, types and the workflow's format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -70,7 +76,7 @@ format: setup ## mend what lint can mend
 # torch brings the CUDA packages that its build needs, so none of them is pinned.
 lock: setup ## pin anew after a change of dependencies (ARGS="--upgrade-package NAME" for newer ones)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header \
-	  --annotation-style line --extra workflow --group dev --override envs/overrides.txt \
+	  --annotation-style line --extra workflow --extra cluster --group dev --override envs/overrides.txt \
 	  $(ARGS) --output-file $(PINS) pyproject.toml
 	sed -E -i.old '/^(cuda|nvidia|triton)[-=]/d' $(PINS)
 	digest=$$($(BIN)/python -c 'import hashlib; print(hashlib.sha256(open("$(PINS)", "rb").read()).hexdigest())') \

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .errors import UserError
 from .settings import AugmentSettings
 from .texts import clean, identity, normalise, sides
 
@@ -62,6 +63,10 @@ def augment(
     `seed` and its id alone: other rows do not change which of its words are masked, swapped or
     kept.
     """
+    if language not in TAGGERS:
+        raise UserError(
+            "language", expected=" or ".join(TAGGERS), got=language, fix="choose one of them"
+        )
     if not settings.enabled:
         return list(rows)
     tagged = [[TAGGERS[language](text) for text in sides(row)] for row in rows]
@@ -70,7 +75,7 @@ def augment(
     forbidden = set(exclude)
     augmented = []
     for row, parts in zip(rows, tagged, strict=True):
-        generator = np.random.default_rng([seed, int(row["id"], 16)])
+        generator = np.random.default_rng([seed, _number(row["id"])])
         drawn = [_draws(tokens, vocabulary, settings, generator) for tokens in parts]
         for k, texts in enumerate(_in_turn(sides(row), drawn), 1):
             has_words = all(normalise(text.replace(MASK, "")) for text in texts)
@@ -91,6 +96,17 @@ def _in_turn(originals: list[str], drawn: list[list[str]]) -> Iterator[tuple[str
             yield texts
         else:
             yield (texts[0], clean(originals[1])) if k % 3 == 0 else (clean(originals[0]), texts[1])
+
+
+def _number(row_id: str) -> int:
+    if not re.fullmatch("[0-9a-f]{1,64}", row_id):
+        raise UserError(
+            f"id of row {row_id}",
+            expected="hexadecimal digits, as `corpus` writes them",
+            got=row_id,
+            fix="make the corpus again",
+        )
+    return int(row_id, 16)
 
 
 def _draws(

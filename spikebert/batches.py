@@ -19,7 +19,21 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")  # what a model reads
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    """The tokenizer of a BERT's or a student's folder; code of the folder's own is never run."""
+    try:
+        # Without either the library makes a tokenizer that knows no word, and says nothing.
+        if not any((Path(folder) / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
+            raise FileNotFoundError("neither is there")
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # the library's errors have no base class in common
+        raise UserError(
+            f"tokenizer in {folder}",
+            expected="tokenizer.json or vocab.txt of a BERT",
+            got=f"{type(error).__name__}: {error}",
+            fix="fetch or train the model again",
+        ) from None
     if tokenizer.pad_token_id is None or tokenizer.mask_token is None:
         raise UserError(
             f"tokenizer in {folder}",

@@ -399,9 +399,19 @@ def read_energy(path: str | Path) -> pd.DataFrame:
     """The table of energy: a CSV with the columns `ENERGY_COLUMNS`, and others.
 
     Raises:
-        UserError: one of them is missing.
+        UserError: one of them is missing, or an energy is no number.
     """
-    frame = pd.read_csv(path)
+    try:
+        frame = pd.read_csv(path)
+        numbers = [c for c in frame.columns if c in ("energy_pj", "share_of_bert", "paper")]
+        frame = frame.astype(dict.fromkeys(numbers, float))
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        raise UserError(
+            f"table of energy {path}",
+            expected=f"CSV with the columns {', '.join(ENERGY_COLUMNS)}, energies as numbers",
+            got=error,
+            fix="make it again, or leave it out",
+        ) from None
     if not set(ENERGY_COLUMNS) <= set(frame.columns):
         raise UserError(
             f"table of energy {path}",

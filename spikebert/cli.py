@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from .errors import Interrupted, UserError
+from .settings import LARGEST_SEED, check
+from .strict_json import parse_json
 
 app = typer.Typer(
     help="The steps of SpikeBERT's reproduction, one verb each. The workflow calls them in order: "
@@ -61,10 +64,10 @@ CacheGib = Annotated[
 def parse(text: str, what: str = "--settings") -> dict[str, Any]:
     """A JSON object, given as text or as the path of a file."""
     try:
-        if not text.lstrip().startswith("{"):
+        if not text.lstrip().startswith(("{", "[")):
             text = Path(text).read_text(encoding="utf-8")
-        value = json.loads(text)
-    except (OSError, json.JSONDecodeError) as error:
+        value = parse_json(text)
+    except (OSError, ValueError) as error:
         raise UserError(
             what, expected="a JSON object or a file of one", got=error, fix="check quotes and path"
         ) from None
@@ -101,10 +104,36 @@ def kind_of(text: str, spiking: str) -> str:
     return dense if dense in parse(text) else spiking
 
 
+_TEXT = {"type": "string"}
+RUN_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "seed": {"type": "integer", "minimum": 0, "maximum": LARGEST_SEED},
+        **dict.fromkeys(("id", "dataset", "source", "model", "variant"), _TEXT),
+        "teacher": {"type": ["string", "null"]},
+    },
+}
+NOTES_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": {
+        "type": "object",
+        "properties": {"source": {"type": "string"}, "analogue": {"type": "boolean"}},
+    },
+}
+
+
+def notes_of(text: str) -> dict[str, Any]:
+    """What tables and figures say of each set: {name: {"source", "analogue"}}."""
+    notes = parse(text, "--datasets")
+    check(notes, NOTES_SCHEMA, "--datasets")
+    return notes
+
+
 def run_of(text: str) -> Any:
     from .steps import Run
 
     values = parse(text, "--run")
+    check(values, RUN_SCHEMA, "--run")
     try:
         return Run(**values)
     except TypeError as error:
@@ -188,7 +217,7 @@ def leaks(
 @app.command()
 def augment(
     settings: JsonText,
-    language: Annotated[str, typer.Option()],
+    language: Annotated[Literal["en", "zh"], typer.Option()],
     seed: Annotated[int, typer.Option(min=0)],
     corpus: CorpusDir,
     out: Annotated[Path, typer.Option(dir_okay=False)],
@@ -214,9 +243,13 @@ def fetch_teacher(
     from .sources import fetch_model
     from .specs import COMPRESSED_SCHEMA, TEACHER_SCHEMA
 
-    values = parse(spec, "--spec")
-    check(values, COMPRESSED_SCHEMA if compressed else TEACHER_SCHEMA, "--spec")
-    fetch_model(values, cache, out, ("bert", "distilbert") if compressed else ("bert",))
+    made = parse(spec, "--spec")
+    check(made, COMPRESSED_SCHEMA if compressed else TEACHER_SCHEMA, "--spec")
+    if made["source"] == "pretrain":
+        raise UserError(
+            "--spec", expected="a teacher to fetch", got="source pretrain", fix="call `pretrain`"
+        )
+    fetch_model(made, cache, out, ("bert", "distilbert") if compressed else ("bert",))
 
 
 @app.command()
@@ -239,7 +272,7 @@ def pretrain(
 def tfidf(
     settings: JsonText,
     corpus: CorpusDir,
-    language: Annotated[str, typer.Option()],
+    language: Annotated[Literal["en", "zh"], typer.Option()],
     run: RunText,
     record: RecordFile,
     predictions: PredictionsFile,
@@ -408,7 +441,7 @@ def tables(
     """Write the tables of a run from its records."""
     from .tables import write_tables
 
-    write_tables(records, out, parse(datasets, "--datasets"))
+    write_tables(records, out, notes_of(datasets))
 
 
 @app.command()
@@ -420,7 +453,7 @@ def figures(
     """Draw the figures of a run from its records."""
     from .figures import write_figures
 
-    write_figures(records, out, parse(datasets, "--datasets"))
+    write_figures(records, out, notes_of(datasets))
 
 
 @app.command()
@@ -686,7 +719,7 @@ def probe_figures(
     """Draw what `probe` and `cka` saved."""
     from .probe_figures import write_probe_figures
 
-    write_probe_figures(probe, cka, out, parse(datasets, "--datasets"))
+    write_probe_figures(probe, cka, out, notes_of(datasets))
 
 
 @app.command()
@@ -700,7 +733,7 @@ def claims(
     """Write which claims of the paper held, and its ablation, from records and predictions."""
     from .claims import write_claims
 
-    write_claims(records, predictions, out, parse(datasets, "--datasets"), energy)
+    write_claims(records, predictions, out, notes_of(datasets), energy)
 
 
 @app.command()
@@ -741,7 +774,7 @@ def energy_table(
     """Write the table of energy of a run."""
     from .energy_table import write_energy_tables
 
-    write_energy_tables(records, out, parse(datasets, "--datasets"))
+    write_energy_tables(records, out, notes_of(datasets))
 
 
 @app.command("glue-table")
@@ -806,17 +839,22 @@ def sweep_figures(
     """Draw accuracy against settings of the student and the text of stage 1, from variants."""
     from .sweeps import write_sweep_figures
 
-    write_sweep_figures(records, out, parse(datasets, "--datasets"))
+    write_sweep_figures(records, out, notes_of(datasets))
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake is printed on one screen, with exit status 2."""
     try:
-        app(standalone_mode=True)
+        app(arguments, standalone_mode=True)
     except UserError as error:
         fail(error, 2)
     except Interrupted as error:
         fail(error, 75)
+    except OSError as error:  # no space, no permission, a folder in the place of a file
+        fail(UserError("file or folder", expected="to read or write it", got=error, fix=OS_FIX), 2)
+
+
+OS_FIX = "check the path, its permissions and the space on the disk"
 
 
 def fail(error: Exception, status: int) -> None:

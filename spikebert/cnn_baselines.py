@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from transformers import AutoConfig, AutoModel, set_seed
+from transformers import AutoModel, AutoModelForSequenceClassification, set_seed
 
 from .batches import load_tokenizer
 from .configuration import SnnTextCnnConfig, TextCnnConfig
 from .distillation import Classifier, copy_embeddings
 from .errors import UserError
+from .pretrained import POOLER, load_model
 from .records import Record
 from .settings import SnnTextCnnSettings, TextCnnSettings
 from .steps import Corpus, Outputs, Run, supervised
@@ -38,9 +39,7 @@ def textcnn(
         )
     )
     if settings.embedding_init == "teacher":
-        teacher = AutoModel.from_pretrained(
-            teacher_dir, trust_remote_code=False, use_safetensors=True
-        )
+        teacher = load_model(AutoModel, teacher_dir, new=POOLER)
         copy_embeddings(model, teacher, embedding_std(model.config))
     return supervised(
         run,
@@ -66,7 +65,8 @@ def snn_textcnn(
     """
     set_seed(run.seed)
     corpus = Corpus.read(corpus_dir)
-    config = AutoConfig.from_pretrained(textcnn_dir)
+    trained = load_model(AutoModelForSequenceClassification, textcnn_dir)
+    config = trained.config
     found = (config.model_type, config.num_labels)
     if found != (TextCnnConfig.model_type, corpus.num_labels):
         raise UserError(
@@ -77,7 +77,7 @@ def snn_textcnn(
         )
     names = ("vocab_size", "pad_token_id", "embedding_size", "filters", "widths", "dropout")
     model = convert(
-        TextCnnForSequenceClassification.from_pretrained(textcnn_dir, use_safetensors=True),
+        trained,
         SnnTextCnnConfig(
             **{name: getattr(config, name) for name in names},
             timesteps=settings.timesteps,

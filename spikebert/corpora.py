@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -24,9 +24,10 @@ import numpy as np
 from . import hub, sources
 from .errors import UserError
 from .readers import NEUTRAL, READERS, Raw, check_columns, decode, from_columns
-from .records import write_json, write_text
+from .records import read_json, write_json, write_text
 from .settings import check
-from .specs import CORPUS_SCHEMA, SPLITS, UNLABELLED_SCHEMA
+from .specs import CORPUS_SCHEMA, LANGUAGES, SPLITS, UNLABELLED_SCHEMA
+from .strict_json import parse_json
 from .tasks import ACCURACY, REGRESSION, check_task, metric_of, task_of
 from .texts import clean, identity, normalise, sides, split_of, text_id, usable_sentences
 
@@ -35,6 +36,7 @@ PERCENTILES = (5, 50, 95, 100)
 STATS = "stats.json"
 HELD_OUT = "held_out.json"
 HIDDEN = "GLUE writes -1 where labels are hidden: take the validation split as the test split"
+AGAIN = "make the corpus first, or make it again"
 
 Row = dict[str, Any]
 
@@ -241,12 +243,14 @@ def _deduplicate(candidates: dict[str, list[Row]], dropped: Counter[str]) -> dic
 
 def _check_splits(splits: dict[str, list[Row]], labels: list[str] | None, name: str) -> None:
     for split, rows in splits.items():
-        if len({row["label"] for row in rows}) < 2:
+        classes = len({row["label"] for row in rows})
+        if classes < 2:
             raise UserError(
                 f"{name}, split {split}",
                 expected="rows of at least two "
                 + (f"of the classes {', '.join(labels)}" if labels else "scores"),
-                got=f"{len(rows)} rows",
+                got=f"{len(rows)} rows"
+                + (f" of one {'class' if labels else 'score'}" if classes else ""),
                 fix="give more rows, or other shares in `split`",
             )
 
@@ -265,7 +269,9 @@ def make_corpus(
     first. held_out.json lists the identities (`texts.identity`) that no training file of this set
     may hold: its own dev and test rows and the other sets' test rows. Returns the stats.
     """
-    own = {split: read_rows(Path(splits) / f"{split}.jsonl") for split in SPLITS}
+    check(caps or {}, CORPUS_SCHEMA["properties"]["caps"], f"caps of {name}")
+    stats, labels = read_stats(splits), read_classes(splits)
+    own = {split: read_labelled(splits, split, labels) for split in SPLITS}
     foreign = {
         row_identity(row)
         for other in others
@@ -282,9 +288,8 @@ def make_corpus(
         kept[split] = _smallest(free, (caps or {}).get(split))
         dropped[f"{split}_in_test_of_another_set"] = len(rows) - len(free)
         dropped[f"{split}_over_cap"] = len(free) - len(kept[split])
-    stats = json.loads((Path(splits) / STATS).read_text(encoding="utf-8"))
-    _check_splits(kept, stats["labels"], f"data set {name}")
-    stats["dropped"] |= _counts(dropped)
+    _check_splits(kept, labels, f"data set {name}")
+    stats["dropped"] = stats.get("dropped", {}) | _counts(dropped)
     return _write_corpus(kept, stats, Path(out), {HELD_OUT: sorted(held_out)})
 
 
@@ -295,7 +300,69 @@ def row_identity(row: Row) -> str:
 
 def read_held_out(corpus: Path) -> set[str]:
     """The identities that no training file of this corpus may hold."""
-    return set(json.loads((Path(corpus) / HELD_OUT).read_text(encoding="utf-8")))
+    path = Path(corpus) / HELD_OUT
+    texts = read_json(path, fix=AGAIN)
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise UserError(
+            f"file {path}", expected="a list of texts", got=type(texts).__name__, fix=AGAIN
+        )
+    return set(texts)
+
+
+def read_stats(corpus: str | Path) -> dict[str, Any]:
+    """stats.json of a folder of splits or of a corpus."""
+    path = Path(corpus) / STATS
+    stats = read_json(path, fix=AGAIN)
+    check(stats, {"type": "object"}, str(path))
+    return dict(stats)
+
+
+def read_labels(corpus: str | Path) -> list[str]:
+    """The names of the classes, in the order of their numbers; a set of scores is refused."""
+    labels: Any = read_stats(corpus).get("labels")
+    try:
+        check(labels, CORPUS_SCHEMA["properties"]["labels"] | {"type": "array"}, "stats.json")
+    except UserError:
+        raise UserError(
+            f"labels in {Path(corpus) / STATS}",
+            expected="names of two or more classes",
+            got=labels,
+            fix=AGAIN,
+        ) from None
+    return list(labels)
+
+
+def read_classes(corpus: str | Path) -> list[str] | None:
+    """The same; None for a set of scores."""
+    return None if read_stats(corpus).get("labels", ()) is None else read_labels(corpus)
+
+
+def read_labelled(corpus: str | Path, split: str, labels: Sequence[str] | None) -> list[Row]:
+    """The rows of a split, each with a class of `labels` or, where that is None, with a score.
+
+    Raises:
+        UserError: the file is missing or broken, or a row has no class, or one too many, or no
+            score.
+    """
+    path = Path(corpus) / f"{split}.jsonl"
+    rows = read_rows(path)
+    for row in rows:
+        if labels is None:
+            if not isinstance(row.get("label"), float):
+                raise UserError(
+                    f"label of row {row['id']} in {path}",
+                    expected="a score, as 2.0",
+                    got=row.get("label"),
+                    fix=AGAIN,
+                )
+        elif type(row.get("label")) is not int or row["label"] not in range(len(labels)):
+            raise UserError(
+                f"label of row {row['id']} in {path}",
+                expected=f"0 to {len(labels) - 1}, for {', '.join(labels)}",
+                got=row.get("label"),
+                fix=AGAIN,
+            )
+    return rows
 
 
 def _write_corpus(
@@ -359,6 +426,7 @@ def make_unlabelled(
     Left out are documents and sentences that equal a dev or test row, one side of such a pair, or
     one sentence of either, of any of the `corpora` (folders of this language).
     """
+    check(language, {"enum": list(LANGUAGES)}, "language of unlabelled text")
     check(spec, UNLABELLED_SCHEMA, f"unlabelled text {language}")
     folders = [Path(folder) for folder in corpora]
     pool = _Pool(language, _forbidden(folders, language))
@@ -451,10 +519,8 @@ def read_rows(path: Path) -> list[Row]:
     path = Path(path)
     try:
         lines = path.read_bytes().decode("utf-8").split("\n")
-    except FileNotFoundError:
-        raise UserError(
-            f"file {path}", expected="JSON lines", got="no file", fix="make the corpus first"
-        ) from None
+    except OSError as error:
+        raise UserError(f"file {path}", expected="JSON lines", got=error, fix=AGAIN) from None
     except UnicodeDecodeError as error:
         raise UserError(f"file {path}", expected="UTF-8", got=error, fix="make it again") from None
     rows = []
@@ -462,12 +528,13 @@ def read_rows(path: Path) -> list[Row]:
         if not line:
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             label = row.get("label")
             valid = isinstance(row["id"], str) and isinstance(row["text"], str)
             valid &= isinstance(row.get("text_pair", ""), str)
             valid &= label is None or (not isinstance(label, bool) and math.isfinite(label))
-        except (json.JSONDecodeError, AttributeError, KeyError, TypeError):
+            "".join(sides(row)).encode()  # half of a surrogate pair is no text
+        except (ValueError, AttributeError, KeyError, TypeError, OverflowError):
             valid = False
         if not valid:
             raise UserError(

@@ -31,7 +31,6 @@ a dense network the same), at the rates that were measured on the real sentences
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -39,6 +38,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
+from .settings import check
+from .strict_json import parse_json
 
 MAC_PJ, AC_PJ = 4.6, 0.9
 KINDS = ("binary", "integer", "real")  # each takes in the ones before it
@@ -242,17 +243,48 @@ class EnergyRecord:
         return cls(**{**value, "accounts": accounts, "layers": layers})
 
 
+_NUMBER = {"type": "number", "minimum": 0}
+_KINDS: dict[str, dict[str, Any]] = {
+    "str": {"type": "string"},
+    "int": {"type": "integer", "minimum": 0},
+    "float": _NUMBER,
+    "list[LayerEnergy]": {"type": "array", "items": {"type": "object"}},
+    "dict[str, ConventionEnergy]": {"type": "object"},
+}
+_BILL = {
+    "type": ["object", "null"],
+    "additionalProperties": {**_NUMBER, "type": ["number", "null"]},
+}
+RECORD_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        **{f.name: _KINDS[str(f.type)] for f in dataclasses.fields(EnergyRecord)},
+        "accounts": {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "properties": {"real": _BILL, "fixed": _BILL},
+            },
+        },
+    },
+}
+
+
 def read_energy(path: str | Path) -> EnergyRecord:
     """Read one record.
 
     Raises:
-        UserError: it is not JSON, or of another schema.
+        UserError: it is not JSON, or of another schema, or a number is none, or NaN.
     """
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        value = parse_json(Path(path).read_text(encoding="utf-8"))
         if value["schema"] != SCHEMA_VERSION:
             raise TypeError(f"schema {value['schema']}")
-        return EnergyRecord.from_json(value)
+        record = EnergyRecord.from_json(value)
+        check(value, RECORD_SCHEMA, f"energy record {path}")
+        return record
+    except UserError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         names = ", ".join(field.name for field in dataclasses.fields(EnergyRecord))
         raise UserError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 
 from .batches import encode
-from .corpora import read_rows
+from .corpora import STATS, read_rows, read_stats
 from .energy import measure
 from .energy_account import EnergyRecord, mean, percentile
 from .errors import UserError
@@ -62,11 +61,10 @@ def measure_folder(
         time_first=timesteps is not None,
         timesteps=timesteps,
     )
-    stats = corpus / "stats.json"
-    about = json.loads(stats.read_text("utf-8")) if stats.is_file() else {}
+    about = read_stats(corpus) if (corpus / STATS).is_file() else {}
     return EnergyRecord(
         **names_of(folder, corpus),
-        source=about.get("description", ""),
+        source=str(about.get("description") or ""),
         split=split,
         samples=measured.samples,
         timesteps=timesteps or 1,

@@ -15,6 +15,7 @@ from .batches import collator, encode, load_tokenizer
 from .corpora import read_rows
 from .early_exit import exit_curve, exit_early
 from .errors import UserError
+from .pretrained import load_model
 from .probes import spike_counts, spike_rate
 
 
@@ -28,13 +29,15 @@ def predict(
     Sentences run one at a time, so that no padding enters the spike rate. With a margin, a student
     stops as in `early_exit`, and "steps" says after how many.
     """
+    for text in texts:
+        check_text(text)
     model, tokenizer = load(folder)
     if margin is not None and model.config.num_labels == 1:
         margin = None  # a score has no classes to part
-    if any(not text.strip() for text in texts):
-        raise UserError("text", expected="at least one word", got="an empty text", fix="give one")
     results = []
     for example in encode([{"text": text} for text in texts], tokenizer, max_length):
+        if set(example["input_ids"]) <= {tokenizer.cls_token_id, tokenizer.sep_token_id}:
+            check_text("")
         inputs = dict(collator(tokenizer)([example]))
         used: dict[str, Any] = {}
         with spike_counts(model) as counts:
@@ -54,19 +57,32 @@ def predict(
     return results
 
 
+def check_text(text: str) -> None:
+    """Raise a `UserError` unless there is something to be read in `text`."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            "text", expected="text in UTF-8", got=ascii(text)[:80], fix="mend its encoding"
+        ) from None
+    if not text.strip():
+        raise UserError("text", expected="at least one word", got="an empty text", fix="give one")
+
+
 def load(folder: str | Path) -> tuple[Any, PreTrainedTokenizerBase]:
     """A trained classifier in evaluation, and its tokenizer."""
-    if not (Path(folder) / "config.json").is_file():
+    model, tokenizer = (
+        load_model(AutoModelForSequenceClassification, folder),
+        load_tokenizer(folder),
+    )
+    if len(tokenizer) > (known := model.get_input_embeddings().num_embeddings):
         raise UserError(
-            f"model {folder}",
-            expected="a folder with config.json, model.safetensors and a tokenizer",
-            got="no config.json",
-            fix="name a trained model, such as work/<run>/models/<id>",
+            f"tokenizer in {folder}",
+            expected=f"at most {known} tokens, the vocabulary of the model",
+            got=len(tokenizer),
+            fix="put back the tokenizer that the model was trained with",
         )
-    model = AutoModelForSequenceClassification.from_pretrained(
-        folder, trust_remote_code=False, use_safetensors=True
-    ).eval()
-    return model, load_tokenizer(folder)
+    return model, tokenizer
 
 
 def early_exit_curve(

@@ -6,7 +6,6 @@ A figure is drawn from such a file alone, without torch and without the model.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,13 @@ from transformers import AutoModel, set_seed
 
 from .batches import collator, encode, load_tokenizer
 from .calibration import SCHEMA_VERSION, compare
-from .corpora import read_rows
+from .corpora import read_labelled, read_labels, read_rows, read_stats
 from .distillation import Classifier, copy_embeddings
 from .errors import UserError
-from .inference import load
+from .inference import check_text, load
 from .losses import align
 from .modeling import SpikeBertModel
+from .pretrained import POOLER, load_model
 from .probes import (
     attention_maps,
     linear_cka,
@@ -33,6 +33,7 @@ from .probes import (
     teacher_features,
 )
 from .records import write_json
+from .strict_json import parse_json
 from .training import predict_logits
 
 RASTER_NEURONS = 64  # of each layer: more than a figure can show
@@ -67,8 +68,7 @@ def sentence_arrays(
     Raises:
         UserError: the text is empty, or the model is no student.
     """
-    if not text.strip():
-        raise UserError("text", expected="at least one word", got="an empty text", fix="give one")
+    check_text(text)
     (example,) = encode([{"text": text}], tokenizer, MAX_LENGTH)
     out, spikes = spikes_of(model, torch.tensor([example["input_ids"]]))
     maps = attention_maps(model, spikes)
@@ -102,12 +102,12 @@ def rate_arrays(model: Any, tokenizer: Any, corpus: Path, split: str, limit: int
     unlabelled = [{k: v for k, v in row.items() if k != "label"} for row in rows]
     examples = encode(unlabelled, tokenizer, MAX_LENGTH)
     rates = step_rates(model, (torch.tensor([example["input_ids"]]) for example in examples))
-    stats = json.loads((corpus / "stats.json").read_text(encoding="utf-8"))
+    stats = read_stats(corpus)
     return {
         "rate_layers": np.array(list(rates)),
         "rates": torch.stack(list(rates.values())).float().numpy(),
         "rate_sentences": len(rows),
-        "dataset": stats["name"],
+        "dataset": stats.get("name", corpus.name),
         "split": split,
     }
 
@@ -149,7 +149,7 @@ def first_rows(path: Path, limit: int) -> list[dict[str, Any]]:
     """The first rows of a file of JSON lines, whose rest is not read: it may be large."""
     try:
         with path.open(encoding="utf-8", newline="\n") as file:
-            return [json.loads(line) for line in itertools.islice(file, limit)]
+            return [parse_json(line) for line in itertools.islice(file, limit)]
     except (OSError, ValueError) as error:
         raise UserError(
             f"file {path}",
@@ -188,9 +188,9 @@ def cka(student_dir: Path, teacher_dir: Path, text: Path, out: Path, limit: int 
         UserError: a folder or the text is missing, or `student_dir` was not made by stage 1.
     """
     try:
-        described = json.loads((student_dir / "training.json").read_text(encoding="utf-8"))
+        described = parse_json((student_dir / "training.json").read_text(encoding="utf-8"))
         stage1 = described["stage1"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"student {student_dir}",
             expected="a folder that stage 1 wrote, with training.json",
@@ -198,12 +198,10 @@ def cka(student_dir: Path, teacher_dir: Path, text: Path, out: Path, limit: int 
             fix="name work/<run>/stage1/<language>.<digest>",
         ) from None
     tokenizer = load_tokenizer(teacher_dir)
-    teacher = AutoModel.from_pretrained(
-        teacher_dir, trust_remote_code=False, use_safetensors=True
-    ).eval()
+    teacher = load_model(AutoModel, teacher_dir, new=POOLER)
     students = {
         **new_students(student_dir, stage1, teacher),
-        "after": SpikeBertModel.from_pretrained(student_dir).eval(),
+        "after": load_model(SpikeBertModel, student_dir),
     }
     rows = [{"text": row["text"]} for row in first_rows(text, limit)]
     examples = encode(rows, tokenizer, stage1["max_length"])
@@ -270,21 +268,19 @@ def calibration(
     Raises:
         UserError: a folder is missing, or the classes differ.
     """
-    stats = json.loads((corpus / "stats.json").read_text(encoding="utf-8"))
-    rows = read_rows(corpus / f"{split}.jsonl")
+    names = read_labels(corpus)
+    rows = read_labelled(corpus, split, names)
     labels = np.array([row["label"] for row in rows])
-    ours, theirs = (
-        probabilities(folder, rows, stats["labels"], max_length) for folder in (student, teacher)
-    )
+    ours, theirs = (probabilities(folder, rows, names, max_length) for folder in (student, teacher))
     write_json(
         out,
         {
-            "dataset": stats["name"],
+            "dataset": read_stats(corpus)["name"],
             "split": split,
             "student": name_of(student),
             "teacher": name_of(teacher),
             "max_length": max_length,
-            **compare(ours, theirs, labels, stats["labels"]),
+            **compare(ours, theirs, labels, names),
             "schema": SCHEMA_VERSION,
         },
     )

@@ -15,6 +15,7 @@ from typing import Any
 
 from .errors import UserError
 from .paper import GLUE
+from .resources import Resources, resources_of
 from .schema import (
     BASE,
     COMPRESSED,
@@ -117,7 +118,11 @@ class Plan:
     mirror: str | None
     threads: int
     gpu: int
+    retries: int
+    resources: dict[str, Resources]
+    checkpoints: str | None
     teacher_cache_gib: float
+    checkpoint_minutes: float
     datasets: dict[str, dict[str, Any]]
     unlabelled: dict[str, dict[str, Any]]
     teachers: dict[str, dict[str, Any]]
@@ -331,9 +336,10 @@ def make_plan(config: Mapping[str, Any]) -> Plan:
     runs = _runs(full, given)
     sets, models = list(full["datasets"]), list(MODELS)
     runs.sort(key=lambda run: (sets.index(run.dataset), models.index(run.model)))
-    names = {f.name for f in dataclasses.fields(Plan)} - {"settings", "runs"}
+    names = {f.name for f in dataclasses.fields(Plan)} - {"settings", "runs", "resources"}
     return Plan(
         **{name: full[name] for name in names},
+        resources=resources_of(full["resources"]),
         settings={section: _resolve(section, given[section], "base") for section in SECTIONS},
         runs=tuple(runs),
     )
@@ -432,6 +438,7 @@ def _runs(config: Mapping[str, Any], given: Settings) -> list[Run]:
                 section: _merge(section, given[section], overrides, row.where)
                 for section in MODELS[model]
             }
+            _check_layers(settings, f"{row.where}, {model}")
             name = (row.dataset, model, variant)
             first = named.setdefault(name, (row.where, settings))
             _check_same(".".join(name), first, row, settings)
@@ -448,6 +455,19 @@ def _runs(config: Mapping[str, Any], given: Settings) -> list[Run]:
                 )
                 runs.setdefault(run.id, run)
     return list(runs.values())
+
+
+def _check_layers(settings: Settings, where: str) -> None:
+    """L_fea needs a block to align."""
+    for stage in settings.keys() & {"stage1", "stage2"}:
+        skipped, blocks = settings[stage]["ignored_layers"], settings["model"]["num_hidden_layers"]
+        if skipped >= blocks:
+            raise UserError(
+                f"setting steps.{stage}.ignored_layers in {where}",
+                expected=f"fewer than model.num_hidden_layers = {blocks}",
+                got=skipped,
+                fix="lower it",
+            )
 
 
 def _check_same(name: str, first: tuple[str, Settings], row: _Row, settings: Settings) -> None:

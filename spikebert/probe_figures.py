@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,12 +58,15 @@ def read_arrays(path: str | Path, *names: str) -> Arrays:
         UserError: the file is missing, no .npz of plain arrays, or lacks one of `names`.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("one array")
+        with file:
             arrays = dict(file)
         missing = [name for name in names if name not in arrays]
         if missing:
             raise ValueError(f"no {', '.join(missing)} in it")
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise UserError(
             f"file {path}",
             expected="what `spikebert probe` wrote of two sentences and a corpus, or `spikebert "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
-import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -13,9 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .errors import UserError
+from .strict_json import parse_json
 from .texts import split_sentences
 
 NEUTRAL = "\0neutral"  # the label of a rating that falls in no class; no text file can hold it
+
+MAX_RATING = 4  # of VADER's scale, on either side of 0
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 
 Spec = dict[str, Any]  # one file of specs.CORPUS_SCHEMA
 
@@ -79,17 +83,19 @@ def read_jsonl(text: str, name: str, spec: Spec) -> Iterator[Raw]:
     """One JSON object a line."""
     for where, line in _lines(text, name):
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
+            row = parse_json(line)
+            if not isinstance(row, dict):
+                raise ValueError(line)
+        except ValueError as error:
             raise UserError(
                 f"row {where}", expected="a JSON object", got=error, fix="mend it"
             ) from None
-        check_columns(spec, row if isinstance(row, dict) else (), where)
+        check_columns(spec, row, where)
         yield from from_columns(row, where, spec)
 
 
 def check_columns(spec: Spec, names: Iterable[str], where: str) -> None:
-    """Raise a `UserError` unless every column that `spec` names is there."""
+    """Raise a `UserError` unless every column that `spec` names is there, and there once."""
     wanted = [
         spec[k] for k in ("text_column", "pair_column", "label_column", "split_column") if k in spec
     ]
@@ -102,6 +108,13 @@ def check_columns(spec: Spec, names: Iterable[str], where: str) -> None:
             got=", ".join(names) or "none",
             fix=f"name a column that is there in place of {missing[0]}",
         )
+    if twice := [column for column in wanted if names.count(column) > 1]:
+        raise UserError(
+            f"columns of {where}",
+            expected="one column of each name",
+            got=f"{twice[0]} twice",
+            fix="give one of them another name",
+        )
 
 
 def from_columns(row: dict[str, Any], where: str, spec: Spec) -> Iterator[Raw]:
@@ -111,13 +124,35 @@ def from_columns(row: dict[str, Any], where: str, spec: Spec) -> Iterator[Raw]:
         return str(row[spec[key]]) if key in spec else None
 
     if all(str(row[column]) == wanted for column, wanted in spec.get("only", {}).items()):
-        pair = _real_breaks(row[spec["pair_column"]]) if "pair_column" in spec else None
-        text = _real_breaks(row[spec["text_column"]])
-        yield Raw(text, value("label_column"), value("split_column"), where, pair)
+        pair = _real_breaks(row[spec["pair_column"]], where) if "pair_column" in spec else None
+        text = _real_breaks(row[spec["text_column"]], where)
+        label, split = value("label_column"), value("split_column")
+        check_text(f"{label}{split}", where)
+        yield Raw(text, label, split, where, pair)
 
 
-def _real_breaks(text: Any) -> str:
-    return "" if text is None else re.sub(r"<br\s*/?>", "\n", str(text))
+def _real_breaks(text: Any, where: str) -> str:
+    return "" if text is None else re.sub(r"<br\s*/?>", "\n", check_text(text, where))
+
+
+def check_text(text: Any, where: str) -> str:
+    """`text`, where it is one that can be written: no number, no half of a surrogate pair, no NUL.
+
+    JSON's escapes can spell the last two, and rows of a hub can hold anything.
+    """
+    bad = None
+    if not isinstance(text, str):
+        bad = f"{type(text).__name__} {text!r}"
+    elif found := _UNWRITABLE.search(text):
+        bad = f"{found[0]!a} at character {found.start()}"
+    if bad:
+        raise UserError(
+            f"text of row {where}",
+            expected="text without lone surrogates and NUL",
+            got=bad,
+            fix="mend the row",
+        )
+    return str(text)
 
 
 def read_vader(text: str, name: str, spec: Spec) -> Iterator[Raw]:
@@ -127,6 +162,8 @@ def read_vader(text: str, name: str, spec: Spec) -> Iterator[Raw]:
         try:
             _id, number, snippet = line.split("\t")
             rating = float(number)
+            if not math.fabs(rating) <= MAX_RATING:  # true of NaN, too
+                raise ValueError(number)
         except ValueError:
             raise UserError(
                 f"row {where}", expected="id, rating, text", got=line[:80], fix="mend it"
@@ -159,24 +196,37 @@ LABELLINGS: dict[str, Callable[[float], str]] = {
 
 def read_movie_summaries(text: str, name: str, _: Spec) -> Iterator[Raw]:
     """A JSON object, title -> article."""
-    for title, article in json.loads(text).items():
-        yield Raw(article, None, None, f"{name}:{title}")
+    try:
+        articles = parse_json(text)
+        if not isinstance(articles, dict):
+            raise ValueError(f"a {type(articles).__name__}")
+    except ValueError as error:
+        raise UserError(
+            f"file {name}", expected="a JSON object, title -> article", got=error, fix="mend it"
+        ) from None
+    for title, article in articles.items():
+        where = f"{name}:{title}"
+        yield Raw(check_text(article, where), None, None, where)
 
 
 def read_tagged(text: str, name: str, _: Spec) -> Iterator[Raw]:
     """`word/tag` tokens, a sentence a line (the Brown corpus): the words, joined by spaces."""
     for where, line in _lines(text, name):
-        words = " ".join(_untagged(line)).replace("``", '"').replace("''", '"')
+        words = " ".join(_untagged(line, where)).replace("``", '"').replace("''", '"')
         yield Raw(words, None, None, where)
 
 
 def read_tagged_chinese(text: str, name: str, _: Spec) -> Iterator[Raw]:
     """The same, joined without spaces (People's Daily, tagged by Peking University)."""
     for where, line in _lines(text, name):
-        yield Raw("".join(_untagged(line)), None, None, where)
+        yield Raw("".join(_untagged(line, where)), None, None, where)
 
 
-def _untagged(line: str) -> list[str]:
+def _untagged(line: str, where: str) -> list[str]:
+    if "/" not in line:
+        raise UserError(
+            f"row {where}", expected="word/tag tokens", got=line[:80], fix="is the format lines?"
+        )
     return [token.rpartition("/")[0] for token in line.split()]
 
 
@@ -210,7 +260,8 @@ def decode(data: bytes, encodings: Iterable[str], name: str) -> str:
         raise UserError(f"file {name}", expected="text", got="a NUL byte", fix="it may be UTF-16")
     for encoding in encodings:
         try:
-            return data.decode(encoding)
+            # A mark at the beginning, which editors leave there, is no part of the text.
+            return data.decode("utf-8-sig" if encoding == "utf-8" else encoding)
         except UnicodeDecodeError as error:
             got = error
     raise UserError(

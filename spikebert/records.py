@@ -6,11 +6,10 @@ Tables and figures read nothing else, so that they can be made again from a clon
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
 import json
 import os
-import shutil
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,9 @@ from statistics import fmean
 from typing import Any
 
 from .errors import UserError
+from .settings import check
+from .specs import METRICS
+from .strict_json import parse_json
 
 SCHEMA_VERSION = 1
 
@@ -97,14 +99,30 @@ def write_text(path: str | Path, text: str) -> None:
 
 @contextlib.contextmanager
 def whole(folder: Path) -> Iterator[Path]:
-    """A temporary folder that takes the place of `folder` when the block succeeds."""
+    """A temporary folder that takes the place of `folder` when the block succeeds.
+
+    Whatever ends the process, or the machine, `folder` is the old one, the new one, or not there.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
         part = Path(temporary) / folder.name
         part.mkdir()
         yield part
-        shutil.rmtree(folder, ignore_errors=True)
+        for path in (*part.rglob("*"), part):
+            _to_disk(path)
+        if folder.exists():
+            folder.replace(Path(temporary) / "before")
         part.replace(folder)
+        _to_disk(folder.parent)
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -115,14 +133,67 @@ def write_record(path: str | Path, record: Record) -> None:
     write_json(path, dataclasses.asdict(record))
 
 
-def read_record(path: str | Path) -> Record:
-    """Read one record; another schema, a missing or an unknown field is a `UserError`."""
+def read_json(path: str | Path, what: str = "file", fix: str = "make it again") -> Any:
+    """The value in a JSON file; a `UserError` if it is missing, or no JSON."""
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"record {path}", expected="JSON", got=error, fix="delete it and run again"
-        ) from None
+        return parse_json(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{what} {path}", expected="JSON", got=error, fix=fix) from None
+
+
+_KINDS: dict[str, dict[str, Any]] = {
+    "str": {"type": "string"},
+    "int": {"type": "integer", "minimum": 0},
+    "float": {"type": "number"},
+    "dict[str, Any]": {"type": "object"},
+    "dict[str, float]": {"type": "object", "additionalProperties": {"type": "number"}},
+    "dict[str, str]": {"type": "object", "additionalProperties": {"type": "string"}},
+    "list[dict[str, float]]": {
+        "type": "array",
+        "items": {"type": "object", "additionalProperties": {"type": "number"}},
+    },
+}
+_SHARE = {"type": "number", "minimum": 0, "maximum": 1}
+_SHARES = {"accuracy_dev": _SHARE, "accuracy_test": _SHARE}
+_VALUES = {
+    "type": "object",
+    "minProperties": 1,
+    "additionalProperties": {"type": "number", "minimum": -1, "maximum": 1},
+}
+RECORD_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        **{
+            f.name: _KINDS[str(f.type)] for f in dataclasses.fields(Record) if f.name not in _SHARES
+        },
+        "metric": {"enum": [name for names in METRICS.values() for name in names]},
+    },
+    # Labels that are scores have no accuracy, and other metrics than accuracy have values.
+    "if": {"properties": {"metric": {"enum": list(METRICS["regression"])}}, "required": ["metric"]},
+    "then": {"properties": {name: {"type": "null"} for name in _SHARES}},
+    "else": {"properties": _SHARES},
+    "allOf": [
+        {
+            "if": {"properties": {"metric": {"const": "accuracy"}}},
+            "else": {
+                "properties": {"metrics_dev": _VALUES, "metrics_test": _VALUES},
+                "required": ["metrics_dev", "metrics_test"],
+            },
+        }
+    ],
+}
+
+
+def read_record(path: str | Path) -> Record:
+    """Read one record.
+
+    Raises:
+        UserError: it is missing or no JSON, is of another schema, lacks a field or has one more, a
+            value has another type or cannot be (an accuracy that is NaN), or its id is not that of
+            its file and its run.
+    """
+    again = "it was changed or cut short: delete it and run again"
+    value = read_json(path, "record", again)
     names = {f.name for f in dataclasses.fields(Record)}
     keys = set(value) if isinstance(value, dict) else set()
     if not (names - set(OPTIONAL) <= keys <= names) or value["schema"] != SCHEMA_VERSION:
@@ -132,7 +203,15 @@ def read_record(path: str | Path) -> Record:
             got=", ".join(sorted(keys)) or type(value).__name__,
             fix="it was written by another version: delete it and run again",
         )
-    return Record(**value)
+    check(value, RECORD_SCHEMA, f"record {path}")
+    record = Record(**value)
+    run = f"{record.dataset}.{record.model}.{record.variant}.s{record.seed}"
+    file = Path(path).name.removesuffix(".json")
+    if not record.id == run == file:
+        raise UserError(
+            f"id of record {path}", expected=run, got=f"{record.id}, in {file}.json", fix=again
+        )
+    return record
 
 
 def read_records(paths: Iterable[str | Path]) -> list[Record]:
@@ -148,11 +227,50 @@ def write_predictions(
     path: str | Path, ids: Sequence[str], labels: Sequence[float], predictions: Sequence[float]
 ) -> None:
     """Predictions on the test rows, for paired tests: CSV with row id, gold label, prediction."""
-    lines = [["row", "label", "prediction"]]
+    lines = [PREDICTION_COLUMNS]
     lines += [[i, str(y), str(p)] for i, y, p in zip(ids, labels, predictions, strict=True)]
     write_text(path, "".join(",".join(line) + "\n" for line in lines))
 
 
+PREDICTION_COLUMNS = ["row", "label", "prediction"]
+_SCORE = re.compile(r"-?\d+(\.\d+)?(e-?\d+)?")
+
+
+def _answers(label: str, prediction: str) -> bool:
+    """Whether the two are numbers of classes, or scores with their decimal point or exponent."""
+    if label.isdecimal() and prediction.isdecimal():
+        return True
+    values = (label, prediction)
+    return all(_SCORE.fullmatch(x) and not x.lstrip("-").isdecimal() for x in values)
+
+
 def read_predictions(path: str | Path) -> list[dict[str, str]]:
-    with Path(path).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    """Rows of `write_predictions`, values as they stand there.
+
+    Raises:
+        UserError: the file is missing, empty or cut short, or holds anything else.
+    """
+    got: object
+    try:
+        text = Path(path).read_bytes().decode("utf-8")
+        rows = [line.split(",") for line in text.splitlines()]
+        bad = [r for r in rows[1:] if len(r) != 3 or not _answers(*r[1:])]
+        got = f"{len(rows)} lines"
+        if bad:
+            got = ",".join(bad[0])
+        elif rows and rows[0] != PREDICTION_COLUMNS:
+            got = ",".join(rows[0])
+        elif text and not text.endswith("\n"):
+            got = "a last line cut short"
+        elif len({row[0] for row in rows}) < len(rows):
+            got = "a row twice"
+        elif len(rows) > 1:
+            return [dict(zip(PREDICTION_COLUMNS, row, strict=True)) for row in rows[1:]]
+    except (OSError, UnicodeDecodeError) as error:
+        got = error
+    raise UserError(
+        f"predictions {path}",
+        expected="CSV: row,label,prediction, each row once, classes as numbers",
+        got=got,
+        fix="delete them and run again",
+    )

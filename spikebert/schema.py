@@ -9,11 +9,22 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-from collections.abc import Mapping
+import posixpath
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .errors import UserError
-from .settings import SHAPE, STEPS, AugmentSettings, ModelSettings, check, schema_of
+from .resources import resources_schema
+from .settings import (
+    CHECKPOINT_MINUTES,
+    LARGEST_SEED,
+    SHAPE,
+    STEPS,
+    AugmentSettings,
+    ModelSettings,
+    check,
+    schema_of,
+)
 from .specs import (
     COMPRESSED_SCHEMA,
     CORPUS_SCHEMA,
@@ -21,6 +32,7 @@ from .specs import (
     TEACHER_SCHEMA,
     UNLABELLED_SCHEMA,
 )
+from .strict_json import parse_json
 from .tasks import check_task
 
 BASE = "base"
@@ -57,7 +69,11 @@ DEFAULTS: dict[str, Any] = {
     "mirror": None,
     "threads": 1,
     "gpu": 0,
+    "retries": 1,
+    "resources": {},
+    "checkpoints": None,
     "teacher_cache_gib": 0,
+    "checkpoint_minutes": CHECKPOINT_MINUTES,
     "unlabelled": {},
     "teachers": {},
     "compressed": {},
@@ -67,8 +83,14 @@ DEFAULTS: dict[str, Any] = {
     "steps": {},
 }
 
-_NAME = {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]*$"}
-_VARIANT = {"type": "string", "pattern": r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"}
+# Names become files and folders, and several of them one name: results/<run>/records/<set>.<model>.
+# <variant>.s<seed>.json. The first names are devices on Windows, where a clone would fail.
+_NAME = {
+    "type": "string",
+    "pattern": "^(?!(con|prn|aux|nul|com[0-9]|lpt[0-9])$)[a-z0-9][a-z0-9_-]*$",
+    "maxLength": 64,
+}
+_VARIANT = {"type": "string", "pattern": r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", "maxLength": 64}
 
 
 def _closed(properties: dict[str, Any], **schema: Any) -> dict[str, Any]:
@@ -101,7 +123,9 @@ def config_schema() -> dict[str, Any]:
         {
             "datasets": _several(_NAME, "names of sets under datasets"),
             "models": _several({"enum": list(MODELS)}, "what to train on each of them"),
-            "seeds": _several({"type": "integer", "minimum": 0}, "one run for each"),
+            "seeds": _several(
+                {"type": "integer", "minimum": 0, "maximum": LARGEST_SEED}, "one run for each"
+            ),
             "variant": {**_VARIANT, "description": f"name of the changed settings, or {BASE}"},
             "overrides": {
                 "type": "object",
@@ -116,8 +140,10 @@ def config_schema() -> dict[str, Any]:
             "run": {**_NAME, "description": "name of the folder below results/"},
             "work": {
                 "type": "string",
-                "minLength": 1,
-                "description": "folder of all that is not published: corpora, weights, logs",
+                "pattern": r"^[^-{}<>\\\x00-\x1f][^{}<>\\\x00-\x1f]*$",
+                "maxLength": 1000,
+                "description": "folder of all that is not published: corpora, weights, logs; "
+                "not below results",
             },
             "mirror": {
                 "type": ["string", "null"],
@@ -131,11 +157,30 @@ def config_schema() -> dict[str, Any]:
                 "maximum": 1,
                 "description": "GPUs that a training job asks for; the profile sets the limit",
             },
+            "retries": {
+                "type": "integer",
+                "minimum": 0,
+                "description": "how often a training job that ended early is started again; it "
+                "goes on from its checkpoint",
+            },
+            "resources": resources_schema(),
+            "checkpoints": {
+                "type": ["string", "null"],
+                "minLength": 1,
+                "description": "folder of the checkpoints, where it is not below work; on a "
+                "cluster without a shared file system, a mounted volume",
+            },
             "teacher_cache_gib": {
                 "type": "number",
                 "minimum": 0,
                 "description": "disk for the hidden states of teachers, which all runs on the same "
                 "text then share; 0 asks the teacher anew in every run",
+            },
+            "checkpoint_minutes": {
+                "type": "number",
+                "minimum": 0,
+                "description": "longest time between two checkpoints of a training job, beside "
+                "those of its evaluations; 0 writes one after every update",
             },
             "datasets": _mapping(
                 _NAME, CORPUS_SCHEMA, "labelled sets; their order is that of the tables"
@@ -173,10 +218,16 @@ def read_config(config: Mapping[str, Any]) -> dict[str, Any]:
             teacher that is not there.
     """
     try:
-        json.dumps(config, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        _check_text(json.dumps(config, allow_nan=False, ensure_ascii=False))
+        for name in _names(config):
+            if not isinstance(name, str):
+                raise TypeError(f"the name {name!r} of type {type(name).__name__}")
+    except (TypeError, ValueError, RecursionError) as error:
         raise UserError(
-            "the configuration", expected="text and finite numbers", got=error, fix="mend the value"
+            "the configuration",
+            expected="names and values that are text or finite numbers",
+            got=error,
+            fix="mend the value, or put it into quotes",
         ) from None
     schema = config_schema()
     _check_top_names(config, schema)
@@ -185,6 +236,23 @@ def read_config(config: Mapping[str, Any]) -> dict[str, Any]:
     full = {**DEFAULTS, **values}
     _check_sets(full)
     return full
+
+
+def _check_text(text: str) -> None:
+    """Raise a ValueError at half of a surrogate pair or a NUL: no command can hold them."""
+    text.encode()
+    if r"\u0000" in text:
+        raise ValueError("a NUL character")
+
+
+def _names(value: Any) -> Iterator[Any]:
+    """Every key at any depth."""
+    if isinstance(value, Mapping):
+        yield from value
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from _names(part)
 
 
 def _check_top_names(config: Mapping[str, Any], schema: dict[str, Any]) -> None:
@@ -225,15 +293,20 @@ def _read_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_text(section: str, name: str, value: Any) -> Any:
-    """The value of a setting; text becomes a number where the setting is one."""
+    """The value of a setting; text becomes a number where the setting is one, 3.0 becomes 3."""
     if isinstance(value, list):
         return [from_text(section, name, item) for item in value]
-    if not isinstance(value, str) or kinds_of(section).get(name, "str") == "str":
-        return value
-    try:
-        return json.loads(value, parse_constant=str)  # NaN stays text, and is refused
-    except json.JSONDecodeError:
-        return value
+    kind = kinds_of(section).get(name, "str")
+    if isinstance(value, str) and kind != "str":
+        try:
+            value = parse_json(value)
+        except ValueError:
+            return value
+    return int(value) if kind == "int" and _is_whole(value) else value
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, float) and value.is_integer()
 
 
 def dotted(section: str, key: str) -> str:
@@ -262,8 +335,22 @@ def kinds_of(section: str) -> dict[str, str]:
 def _check_sets(config: Mapping[str, Any]) -> None:
     """Refuse rows whose sets, teachers or texts are not configured."""
     datasets = config["datasets"]
+    if posixpath.normpath(config["work"]).split("/")[0] == "results":
+        raise UserError(
+            "setting work",
+            expected="a folder beside results/, whose files are published",
+            got=config["work"],
+            fix="name another, such as work",
+        )
     for name, spec in datasets.items():
         check_task(name, spec)
+        if sum(spec.get("split", {}).values()) >= 1:
+            raise UserError(
+                f"setting datasets.{name}.split",
+                expected="shares of dev and test that leave rows for train: a sum below 1",
+                got=spec["split"],
+                fix="lower one of them",
+            )
     for name in set(datasets) & set(config["unavailable"]):
         raise UserError(
             f"set {name}",

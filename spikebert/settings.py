@@ -11,6 +11,9 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
@@ -38,6 +41,9 @@ ALGORITHM = {
 # Settings that came after results were published, by step. At their default they are left out of
 # what a step is told, so that these results stay those of their configuration.
 LATER: dict[str, tuple[str, ...]] = {"stage1": ("max_sentences",)}
+LARGEST_SEED = 2**32 - 1  # NumPy's
+# No setting of a step: it decides how much a kill costs, and no number.
+CHECKPOINT_MINUTES = 15
 
 T = TypeVar("T")
 _TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string"}
@@ -109,12 +115,13 @@ class ModelSettings:
     )
 
     def __post_init__(self) -> None:
-        if self.hidden_size % self.num_attention_heads:
+        check_heads(self.hidden_size, self.num_attention_heads)
+        if round(self.mlp_ratio * self.hidden_size) < 1:
             raise UserError(
-                "setting num_attention_heads",
-                expected=f"a divisor of hidden_size = {self.hidden_size}",
-                got=self.num_attention_heads,
-                fix="change one of the two",
+                "setting mlp_ratio",
+                expected=f"room for a hidden layer beside hidden_size = {self.hidden_size}",
+                got=self.mlp_ratio,
+                fix="raise it",
             )
 
 
@@ -126,6 +133,17 @@ SHAPE = (
     "mlp_ratio",
     "max_position_embeddings",
 )
+
+
+def check_heads(hidden_size: int, heads: int) -> None:
+    """Raise a `UserError` unless the heads share the width evenly."""
+    if hidden_size % heads:
+        raise UserError(
+            "setting num_attention_heads",
+            expected=f"a divisor of hidden_size = {hidden_size}",
+            got=heads,
+            fix="change one of the two",
+        )
 
 
 @dataclass(frozen=True)
@@ -171,7 +189,10 @@ class PretrainSettings(TrainingSettings):
     num_attention_heads: int = positive(4, "heads of the teacher")
     vocab_size: int = setting(8000, "largest WordPiece vocabulary", minimum=100)
     mlm_probability: float = fraction(0.15, "share of tokens to be predicted")
-    seed: int = setting(0, "seed of the pre-training", minimum=0)
+    seed: int = setting(0, "seed of the pre-training", minimum=0, maximum=LARGEST_SEED)
+
+    def __post_init__(self) -> None:
+        check_heads(self.hidden_size, self.num_attention_heads)
 
 
 @dataclass(frozen=True)
@@ -205,7 +226,12 @@ class Stage1Settings(DistillSettings):
         "projected to the student's width by a singular value decomposition",
         enum=["random", "teacher"],
     )
-    seed: int = setting(0, "seed of stage 1; its student is shared by all seeds of stage 2")
+    seed: int = setting(
+        0,
+        "seed of stage 1; its student is shared by all seeds of stage 2",
+        minimum=0,
+        maximum=LARGEST_SEED,
+    )
 
 
 @dataclass(frozen=True)
@@ -368,17 +394,45 @@ def build(cls: type[T], values: dict[str, Any]) -> T:
     return cls(**values)
 
 
+def _is_number(_: Any, value: Any) -> bool:
+    """A finite one, so that NaN passes no bound; 1e300 holds any whole number a float can."""
+    return not isinstance(value, bool) and (
+        (isinstance(value, float) and math.isfinite(value))
+        or (isinstance(value, int) and abs(value) <= 10**300)
+    )
+
+
+def _is_integer(_: Any, value: Any) -> bool:
+    """One that tensors can count with; 3.0 is none, since range() and slices refuse it."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+
+
+def _matches(_: Any, pattern: str, value: Any, __: Any) -> Iterator[jsonschema.ValidationError]:
+    """In Python's `re`, unlike in JSON Schema, "$" takes "name\\n", too."""
+    if isinstance(value, str) and not re.search(pattern.replace("$", r"\Z"), value):
+        yield jsonschema.ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+_Validator = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    validators={"pattern": _matches},
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {"number": _is_number, "integer": _is_integer}
+    ),
+)
+
+
 def check(values: Any, schema: dict[str, Any], where: str) -> None:
     """Validate `values`, and say which setting is wrong, what was expected and what came."""
-    error = jsonschema.exceptions.best_match(
-        jsonschema.Draft202012Validator(schema).iter_errors(values)
-    )
+    errors = list(_Validator(schema).iter_errors(values))
+    misspelt = [error for error in errors if error.validator == "additionalProperties"]
+    error = jsonschema.exceptions.best_match(misspelt or errors)
     if error is None:
         return
     path = ".".join(str(part) for part in error.absolute_path)
     if error.validator == "additionalProperties":
         known = list(error.schema.get("properties", {}))
-        unknown = sorted(set(error.instance) - set(known))
+        unknown = sorted(str(name) for name in error.instance if name not in known)
         near = difflib.get_close_matches(unknown[0], known, 1)
         raise UserError(
             f"unknown setting {'.'.join(filter(None, [path, unknown[0]]))} in {where}",
@@ -386,7 +440,8 @@ def check(values: Any, schema: dict[str, Any], where: str) -> None:
             got=", ".join(unknown),
             fix=f"did you mean {near[0]}?" if near else "remove it",
         )
-    keys = ("type", "enum", "minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "pattern")
+    limits = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "maxLength")
+    keys = ("type", "enum", "pattern", *limits)
     rule = {k: error.schema[k] for k in keys if k in error.schema}
     raise UserError(
         f"setting {path or where} in {where}",

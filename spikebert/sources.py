@@ -7,23 +7,30 @@ by member into memory, never unpacked by the paths they name, and never imported
 from __future__ import annotations
 
 import fnmatch
+import glob
 import io
 import json
+import lzma
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO, Any, NamedTuple
+
+from filelock import FileLock
 
 from . import hub
 from .errors import UserError
 from .specs import MEMBER
+from .strict_json import parse_json
 from .sums import sha256_of, verified
 
 RAW_URL = "https://raw.githubusercontent.com"
@@ -38,6 +45,10 @@ MODEL_FILES = (
     "config.json",
 )
 MAX_MEMBER_BYTES = 2**31
+MAX_MEMBERS = 100_000  # of an archive, those that no pattern matches included
+MAX_UNPACKED_BYTES = 2**33  # of an archive, those that are passed over in a tar included
+MAX_GROWTH = 200  # times the size of the archive; text grows by 10 at most ...
+ALWAYS_BYTES = 2**26  # ... unless it is short and repeats itself
 MAX_DOWNLOAD_BYTES = 2**31
 PIP_TIMEOUT_S = 900
 HTTP_TIMEOUT_S = 60
@@ -102,7 +113,9 @@ def _fetch_package(spec: dict[str, Any], cache: Path) -> Path:
         return cached
     name = spec["package"].split("==")[0]
     kind = "--no-binary" if spec.get("distribution") == "sdist" else "--only-binary"
-    with _sibling(folder) as part:
+    with _only_fetch(folder, cache, spec["sha256"]), _sibling(folder) as part:
+        if cached := _cached(folder, spec["sha256"]):  # by another job, meanwhile
+            return cached
         requirements = part / "requirements.txt"
         requirements.write_text(f"{spec['package']} --hash=sha256:{spec['sha256']}\n")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
@@ -137,7 +150,8 @@ def _fetch_package(spec: dict[str, Any], cache: Path) -> Path:
 
 
 def _cached(folder: Path, sha256: str) -> Path | None:
-    files = folder.iterdir() if folder.is_dir() else ()
+    """The file with this SHA-256: `folder` itself, or one in it."""
+    files = folder.iterdir() if folder.is_dir() else (folder,)
     return next((f for f in files if f.is_file() and sha256_of(f) == sha256), None)
 
 
@@ -152,11 +166,13 @@ def _fetch_url(spec: dict[str, Any], path: str, cache: Path, mirror: Path | None
             fix="remove '..'",
         )
     target = cache / "repositories" / place
-    if target.is_file() and sha256_of(target) == spec["sha256"]:
+    if _cached(target, spec["sha256"]):
         return target
     if mirror and (mirror / place).is_file():
         return verified(mirror / place, spec["sha256"], WAY_OUT)
-    with _sibling(target) as part:
+    with _only_fetch(target, cache, spec["sha256"]), _sibling(target) as part:
+        if _cached(target, spec["sha256"]):  # by another job, meanwhile
+            return target
         download = part / target.name
         _download(f"{RAW_URL}/{place}", download)
         verified(download, spec["sha256"], WAY_OUT)
@@ -186,6 +202,17 @@ def _download(url: str, target: Path) -> None:
             os.fsync(file.fileno())
     except requests.RequestException as error:
         raise UserError(f"download {url}", expected="a file", got=error, fix=WAY_OUT) from None
+
+
+@contextmanager
+def _only_fetch(target: Path, cache: Path, sha256: str) -> Iterator[None]:
+    """One process fetches this content at a time; what a killed one left beside it goes."""
+    locks = cache / ".locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / f"{sha256}.lock"):
+        for leftover in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        yield
 
 
 @contextmanager
@@ -229,44 +256,117 @@ def _matching(name: str, archive: Path | io.BytesIO, patterns: list[str]) -> Ite
         )
 
 
+# What the library raises at archives that are damaged, encrypted, or packed in unknown ways.
+_BROKEN = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
+
+
 def _members(name: str, archive: Path | io.BytesIO, pattern: str) -> Iterator[Member]:
-    """Regular files of a zip, wheel or tar archive that match `pattern`, sorted by name."""
+    """Regular files of a zip, wheel or tar archive that match `pattern`, sorted by name.
+
+    Raises:
+        UserError: no such archive, one that would fill the memory, or a member that is no regular
+            file, stands twice, or has a path that leaves the archive.
+    """
     try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as file:
-                for info in sorted(file.infolist(), key=lambda i: i.filename):
-                    if fnmatch.fnmatchcase(info.filename, pattern) and not info.is_dir():
-                        is_link = (info.external_attr >> 16) & 0o170000 == 0o120000
-                        _check_member(name, info.filename, info.file_size, is_link)
-                        yield Member(info.filename, file.read(info))
-            return
-        content = archive.read_bytes() if isinstance(archive, Path) else archive.getvalue()
-        with tarfile.open(mode="r:*", fileobj=io.BytesIO(content)) as tar:
-            for entry in sorted(tar.getmembers(), key=lambda e: e.name):
-                if fnmatch.fnmatchcase(entry.name, pattern) and not entry.isdir():
-                    _check_member(name, entry.name, entry.size, not entry.isreg())
-                    body = tar.extractfile(entry)
-                    assert body is not None, "a regular file has content"
-                    yield Member(entry.name, body.read())
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
+        with archive.open("rb") if isinstance(archive, Path) else archive as stream:
+            read = _zip_members if zipfile.is_zipfile(stream) else _tar_members
+            size = stream.seek(0, io.SEEK_END)
+            stream.seek(0)
+            found = read(name, stream, size, pattern)
+    except UserError:
+        raise
+    except _BROKEN as error:
         raise UserError(
             f"archive {name}", expected="a zip or tar archive", got=error, fix="fetch it again"
         ) from None
+    yield from sorted(found)
 
 
-def _check_member(archive: str, name: str, size: int, is_link: bool) -> None:
-    path = PurePosixPath(name)
-    reasons = {
-        "a link or device": is_link,
-        "a path that leaves the archive": path.is_absolute() or ".." in path.parts,
-        f"{size} bytes": size > MAX_MEMBER_BYTES,
-    }
-    for reason, holds in reasons.items():
-        if holds:
+def _zip_members(archive: str, data: IO[bytes], size: int, pattern: str) -> list[Member]:
+    found = []
+    with zipfile.ZipFile(data) as file:
+        budget = _Budget(archive, size)
+        for info in file.infolist():
+            if fnmatch.fnmatchcase(info.filename, pattern) and not info.is_dir():
+                is_link = (info.external_attr >> 16) & 0o170000 == 0o120000
+                budget.take(info.filename, info.file_size, is_link)
+                with file.open(info) as stream:  # a size that is a lie must not be read past
+                    body = stream.read(info.file_size + 1)
+                if len(body) != info.file_size:
+                    raise zipfile.BadZipFile(f"{info.filename} is shorter than it says")
+                found.append(Member(info.filename, body))
+            else:
+                budget.skip()
+    return found
+
+
+def _tar_members(archive: str, data: IO[bytes], size: int, pattern: str) -> list[Member]:
+    found = []
+    with tarfile.open(mode="r:*", fileobj=data) as tar:
+        budget = _Budget(archive, size)
+        for entry in tar:  # what is passed over is unpacked, too, before the next can be seen
+            if fnmatch.fnmatchcase(entry.name, pattern) and not entry.isdir():
+                budget.take(entry.name, entry.size, not entry.isreg() or entry.issparse())
+                body = tar.extractfile(entry)
+                assert body is not None, "a regular file has content"
+                found.append(Member(entry.name, body.read()))
+                if len(found[-1].data) != entry.size:
+                    raise tarfile.ReadError(f"{entry.name} is cut short")
+            else:
+                budget.skip(entry.size)
+    return found
+
+
+class _Budget:
+    """What may still be unpacked from an archive, and the names that were."""
+
+    def __init__(self, archive: str, size: int):
+        self.archive, self.size = archive, size
+        self.members = self.unpacked = 0
+        self.names: set[str] = set()
+
+    def take(self, name: str, size: int, is_link: bool) -> None:
+        """Count a member that is wanted, or refuse it."""
+        path = PurePosixPath(name.replace("\\", "/"))
+        leaves = path.is_absolute() or ".." in path.parts or PureWindowsPath(name).drive
+        reasons = {
+            "a link or device": is_link,
+            "a path that leaves the archive": leaves,
+            "a name that stands twice": name in self.names,
+            f"{size} bytes": size > MAX_MEMBER_BYTES,
+        }
+        self.names.add(name)
+        for reason, holds in reasons.items():
+            if holds:
+                raise UserError(
+                    f"member {name} of {self.archive}",
+                    expected=f"a regular file inside the archive, at most {MAX_MEMBER_BYTES} bytes",
+                    got=reason,
+                    fix="do not use this archive",
+                )
+        self.skip(size)
+
+    def skip(self, size: int = 0) -> None:
+        """Count a member that is not wanted, with what has to be unpacked to get past it."""
+        self.members += 1
+        self.unpacked += size
+        most = min(max(ALWAYS_BYTES, MAX_GROWTH * self.size), MAX_UNPACKED_BYTES)
+        if self.unpacked > most or self.members > MAX_MEMBERS:
             raise UserError(
-                f"member {name} of {archive}",
-                expected=f"a regular file inside the archive, at most {MAX_MEMBER_BYTES} bytes",
-                got=reason,
+                f"archive {self.archive}",
+                expected=f"at most {MAX_MEMBERS} members, and unpacked at most {MAX_GROWTH} "
+                f"times its size and {MAX_UNPACKED_BYTES} bytes",
+                got=f"{self.members} members, {self.unpacked} bytes from {self.size}, and more",
                 fix="do not use this archive",
             )
 
@@ -284,8 +384,8 @@ def fetch_model(
         if spec["source"] == "package":
             archive = fetch(spec, "", Path(cache))
             for member in _matching(archive.name, archive, [f"{spec['path'].rstrip('/')}/*"]):
-                name = PurePosixPath(member.name).relative_to(spec["path"]).as_posix()
-                if name in MODEL_FILES:
+                folder_of, _, name = member.name.rpartition("/")
+                if folder_of == spec["path"].rstrip("/") and name in MODEL_FILES:
                     (part / name).write_bytes(member.data)
             folder = part
         elif spec["source"] == "hub":
@@ -305,7 +405,7 @@ def fetch_model(
 def _forget_code(file: Path) -> None:
     """Take the names of classes in somebody's repository out of a configuration."""
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        value = parse_json(file.read_text(encoding="utf-8"))
         named = value.pop("auto_map", None) is not None
     except (ValueError, AttributeError, TypeError) as error:
         raise UserError(
@@ -323,13 +423,17 @@ def _check_model(folder: Path, spec: dict[str, Any], types: Sequence[str]) -> No
     names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
     missing = {"config.json", WEIGHTS} - names
     if not missing and names & {"tokenizer.json", "vocab.txt"}:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if config.get("model_type") in types:
+        try:
+            config = parse_json((folder / "config.json").read_text(encoding="utf-8"))
+            got = config["model_type"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            got = f"{type(error).__name__} {error}"
+        if got in types:
             return
         raise UserError(
             f"teacher {where}",
             expected=f"model_type {' or '.join(types)} in config.json",
-            got=config.get("model_type"),
+            got=got,
             fix="choose a BERT",
         )
     raise UserError(

@@ -25,7 +25,7 @@ _REVISION = {
 }
 _PACKAGE = {
     "type": "string",
-    "pattern": r"^[A-Za-z0-9._-]+==[A-Za-z0-9.+!_-]+$",
+    "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.+!_-]+$",
     "description": "a pinned distribution: name==version",
 }
 _FRACTION = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}

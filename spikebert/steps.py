@@ -7,11 +7,11 @@ the selected weights, in float32, read the test rows once.
 from __future__ import annotations
 
 import dataclasses
-import json
 import platform
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,7 +21,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (
-    AutoConfig,
     AutoModel,
     AutoModelForSequenceClassification,
     BertConfig,
@@ -34,7 +33,8 @@ from transformers import (
 
 from . import __version__
 from .batches import collator, encode, load_tokenizer
-from .corpora import read_rows
+from .checkpoints import checkpoint_folder
+from .corpora import AGAIN, read_classes, read_labelled, read_rows, read_stats
 from .distillation import (
     Classifier,
     PretrainingDistillation,
@@ -44,7 +44,8 @@ from .distillation import (
 )
 from .errors import UserError
 from .metrics import scores
-from .records import Record, whole, write_json, write_predictions, write_record
+from .pretrained import HEAD, POOLER, load_model
+from .records import Record, read_json, whole, write_json, write_predictions, write_record
 from .settings import (
     DENSE,
     DirectSettings,
@@ -57,19 +58,21 @@ from .settings import (
     digest,
     step_of,
 )
+from .specs import SPLITS
 from .students import classifier, describe, embedding_std, encoder, new_student
 from .tasks import ACCURACY, metric_of
 from .taught import Cache, Collate, ask
 from .training import (
     FitResult,
     answers,
-    checkpoint_folder,
     file_digest,
     fit,
     peak_rss_bytes,
     predict_logits,
     use_bf16,
 )
+
+MAX_ALPHABET = 1000  # characters of a vocabulary; the most frequent ones
 
 
 @dataclass(frozen=True)
@@ -86,12 +89,18 @@ class Corpus:
 
     @classmethod
     def read(cls, folder: Path) -> Corpus:
-        stats = json.loads((folder / "stats.json").read_text(encoding="utf-8"))
+        stats = read_stats(folder)
+        labels = read_classes(folder)
         metric = metric_of(stats)
-        files = [folder / f"{split}.jsonl" for split in ("train", "dev", "test")]
-        train, dev, test = map(read_rows, files)
+        train, dev, test = (read_labelled(folder, split, labels) for split in SPLITS)
+        for split, rows in zip(SPLITS, (train, dev, test), strict=True):
+            if not rows:
+                raise UserError(
+                    f"split {split} of {folder}", expected="rows", got="none", fix=AGAIN
+                )
+        files = [folder / f"{split}.jsonl" for split in SPLITS]
         parts = [file_digest(file) for file in files] + ([metric] if metric != ACCURACY else [])
-        return cls(train, dev, test, stats["labels"], digest(parts), metric)
+        return cls(train, dev, test, labels, digest(parts), metric)
 
     @property
     def num_labels(self) -> int:
@@ -249,7 +258,7 @@ def supervised(
 
     collate = collator(tokenizer)
     identity = {"run": dataclasses.asdict(run), "settings": described, **inputs}
-    with checkpoint_folder(outputs.checkpoints, identity) as folder:
+    with checkpoint_folder(outputs.checkpoints, identity) as store:
         examples = encode_rows(train)
         feed = prepare(examples, collate)
         fitted = fit(
@@ -259,7 +268,7 @@ def supervised(
             feed,
             settings,
             run.seed,
-            folder,
+            store,
             corpus.metric,
         )
         record, predictions = finish(
@@ -282,9 +291,7 @@ def finetune(
     """Fine-tune a BERT on one set."""
     set_seed(run.seed)
     corpus = Corpus.read(corpus_dir)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        teacher, trust_remote_code=False, use_safetensors=True, **corpus.label_names
-    )
+    model = load_model(AutoModelForSequenceClassification, teacher, new=HEAD, **corpus.label_names)
     return supervised(
         run,
         corpus,
@@ -348,25 +355,49 @@ def pretrain(settings: PretrainSettings, text: Path, checkpoints: Path, out: Pat
         tokenizer, mlm_probability=settings.mlm_probability, seed=settings.seed
     )
     described = {"pretrain": dataclasses.asdict(settings)}
-    with checkpoint_folder(checkpoints, {**described, "text": file_digest(text)}) as folder:
+    with checkpoint_folder(checkpoints, {**described, "text": file_digest(text)}) as store:
         examples = encode(rows, tokenizer, settings.max_length)
-        fitted = fit(model, examples, None, collate, settings, settings.seed, folder)
+        fitted = fit(model, examples, None, collate, settings, settings.seed, store)
         with whole(out) as part:
             model.bert.save_pretrained(part)
             tokenizer.save_pretrained(part)
             write_json(part / "training.json", described | dataclasses.asdict(fitted))
 
 
-def train_tokenizer(texts: Iterator[str], vocab_size: int) -> PreTrainedTokenizerBase:
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
     """A WordPiece tokenizer in the manner of BERT's; Chinese characters are words."""
     from tokenizers import BertWordPieceTokenizer
     from transformers import BertTokenizer
 
     trainer = BertWordPieceTokenizer(lowercase=True)
-    trainer.train_from_iterator(texts, vocab_size=vocab_size, show_progress=False)
+    texts = list(texts)
+    first, later = characters(trainer.pre_tokenizer, map(trainer.normalize, texts))
+    alphabet = sorted(first + later, key=lambda c: (-(first + later)[c], c))[:MAX_ALPHABET]
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    # The library numbers characters, and so breaks ties, in the order of a hash with a random key,
+    # but for those it is told beforehand.
+    trainer.train_from_iterator(
+        texts,
+        vocab_size=vocab_size,
+        show_progress=False,
+        limit_alphabet=len(alphabet),
+        initial_alphabet=alphabet,
+        special_tokens=special + [f"##{c}" for c in sorted(set(alphabet) & later.keys())],
+    )
     with tempfile.TemporaryDirectory() as folder:
         trainer.save_model(folder)
         return BertTokenizer(vocab=f"{folder}/vocab.txt", do_lower_case=True)
+
+
+def characters(splitter: Any, texts: Iterable[str]) -> tuple[Counter[str], Counter[str]]:
+    """How often each character begins a word, and how often it stands later in one."""
+    first: Counter[str] = Counter()
+    later: Counter[str] = Counter()
+    for text in texts:
+        for word, _ in splitter.pre_tokenize_str(text):
+            first.update(word[0])
+            later.update(word[1:])
+    return first, later
 
 
 def asked_once(
@@ -413,7 +444,7 @@ def stage1(
     """
     set_seed(settings.seed)
     tokenizer = load_tokenizer(teacher_dir)
-    teacher = AutoModel.from_pretrained(teacher_dir, trust_remote_code=False, use_safetensors=True)
+    teacher = load_model(AutoModel, teacher_dir, new=POOLER)
     step = step_of(settings)
     dense = step in DENSE
     student = encoder(new_student(model, tokenizer, dense))
@@ -424,11 +455,11 @@ def stage1(
     inputs = {"text": file_digest(text), "teacher": file_digest(teacher_dir)}
     if settings.max_sentences:  # the teacher's kept answers are those to fewer rows
         inputs["max_sentences"] = str(settings.max_sentences)
-    with checkpoint_folder(checkpoints, described | inputs) as folder:
+    with checkpoint_folder(checkpoints, described | inputs) as store:
         rows = read_rows(text)[: settings.max_sentences]
         examples = encode([{"text": row["text"]} for row in rows], tokenizer, settings.max_length)
         collate = asked_once(cache, module, examples, collator(tokenizer), inputs, settings)
-        fitted = fit(module, examples, None, collate, settings, settings.seed, folder)
+        fitted = fit(module, examples, None, collate, settings, settings.seed, store)
         with whole(out) as part:
             student.save_pretrained(part)
             tokenizer.save_pretrained(part)
@@ -452,9 +483,7 @@ def stage2(
     set_seed(run.seed)
     corpus = Corpus.read(corpus_dir)
     tokenizer = load_tokenizer(teacher_dir)
-    teacher = AutoModelForSequenceClassification.from_pretrained(
-        teacher_dir, trust_remote_code=False, use_safetensors=True
-    )
+    teacher = load_model(AutoModelForSequenceClassification, teacher_dir)
     if teacher.config.num_labels != corpus.num_labels:
         raise UserError(
             f"teacher in {teacher_dir}",
@@ -478,7 +507,7 @@ def stage2(
     if stage1_dir is not None:
         load_stage1(student, module.alignment, stage1_dir)
         inputs["stage1"] = file_digest(stage1_dir)
-        first = json.loads((stage1_dir / "training.json").read_text(encoding="utf-8"))
+        first = read_json(stage1_dir / "training.json", fix="run stage 1 again")
         described |= {name: first[name] for name in first if name.endswith("stage1")}
         upstream = {name: first[name] for name in ("steps", "tokens", "wall_s", "samples")}
     return supervised(
@@ -506,10 +535,10 @@ def stage2(
 
 def load_stage1(student: PreTrainedModel, alignment: nn.Module, folder: Path) -> None:
     """Put stage 1's student and projections into those of stage 2, every tensor or an error."""
-    config = AutoConfig.from_pretrained(folder)
-    check_same_model(config, student.config, str(folder))
     body = cast(PreTrainedModel, student.base_model)
-    body.load_state_dict(type(body).from_pretrained(folder).state_dict(), strict=True)
+    found = load_model(type(body), folder)
+    check_same_model(found.config, student.config, str(folder))
+    body.load_state_dict(found.state_dict(), strict=True)
     projections = load_file(folder / "projections.safetensors")
     try:
         alignment.load_state_dict(projections, strict=True)

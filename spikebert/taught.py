@@ -13,9 +13,11 @@ are not cached. Jobs that want the same entry wait for the one that makes it.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+import os
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +55,8 @@ class Taught:
         self.lengths = np.array(about["lengths"], dtype=np.int64)
         self.starts = np.concatenate([[0], self.lengths.cumsum()])
         shape = (int(self.starts[-1]), len(self.layers), about["width"])
+        if (folder / "features.bin").stat().st_size != 2 * math.prod(shape):
+            raise ValueError(f"features of {folder} are not whole")
         self.features = np.memmap(folder / "features.bin", np.uint16, "r", shape=shape)
         logits = folder / "logits.npy"
         self.logits = torch.from_numpy(np.load(logits)) if logits.exists() else None
@@ -110,14 +114,23 @@ def ask(
         return None
     cache.folder.mkdir(parents=True, exist_ok=True)
     entry = cache.folder / digest({**identity, "layers": wanted})
-    with filelock.FileLock(cache.folder / f".{entry.name}.lock"):
-        if not (entry / "taught.json").exists():
+    with _lock(entry):
+        for half_written in entry.parent.glob(f".{entry.name}.*/"):
+            shutil.rmtree(half_written)
+        try:
+            taught = Taught(entry)
+        except (OSError, ValueError, KeyError):  # not there, or not whole
             with whole(entry) as part:
                 _write(part, teacher, examples, collate, wanted, autocast)
-        (entry / "taught.json").touch()  # used now
-        taught = Taught(entry)
+            taught = Taught(entry)
+        os.utime(entry / "taught.json")  # used now
     _prune(cache, entry)
     return taught
+
+
+def _lock(entry: Path, timeout: float = -1) -> filelock.BaseFileLock:
+    """Held while an entry is made, opened or removed; what is open stays readable after that."""
+    return filelock.FileLock(entry.with_name(f".{entry.name}.lock"), timeout=timeout)
 
 
 @torch.inference_mode()
@@ -173,6 +186,9 @@ def _prune(cache: Cache, keep: Path) -> None:
     for used, size, entry in sorted(entries):
         if total <= cache.limit_bytes:
             return
-        if entry != keep and time.time() - used > 1:
-            shutil.rmtree(entry, ignore_errors=True)
-            total -= size
+        if entry == keep:
+            continue
+        with contextlib.suppress(filelock.Timeout, OSError), _lock(entry, timeout=0):
+            if (entry / "taught.json").stat().st_mtime == used:  # nobody has come back to it
+                shutil.rmtree(entry)
+                total -= size

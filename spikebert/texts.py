@@ -23,6 +23,9 @@ def normalise(text: str) -> str:
     '送餐快态度好'
     """
     text = re.sub(r"-[lr][rsc]b-", " ", text.casefold())
+    if not text.isascii():
+        # Marks go in any case; a long run of them takes normalize the square of its length.
+        text = "".join(c for c in text if not unicodedata.combining(c))
     return "".join(filter(str.isalnum, unicodedata.normalize("NFKD", text).casefold()))
 
 
@@ -63,11 +66,13 @@ def clean(text: str) -> str:
 
 
 _SPACED_STOP = re.compile(r"(?<=\s[.!?])\s+")  # tokenised text: "it is . and so on"
-_STOP = re.compile(r"[.!?…]+[\"'”’)\]]*\s+(?=[\"'“‘(\[`]*[A-Z0-9])")
+# From the first of several marks alone, and without a way back: linear in the text.
+_STOP = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’)\]]*+\s++(?=[\"'“‘(\[`]*+[A-Z0-9])")
 _ABBREVIATION = re.compile(
     r"\b([A-Za-z]|Mr|Mrs|Ms|Dr|Prof|St|Sen|Rep|Gov|Gen|Lt|Col|Capt|Sgt|Jr|Sr|Co|Inc|Corp|Ltd|No|vs"
     r"|etc|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept|Sep|Oct|Nov|Dec)\.$"
 )
+_BEFORE_STOP = 8  # characters that decide whether a stop is an abbreviation's
 _CHINESE_STOP = re.compile(r"([。！？!?…][”’」』）)]*)(?![。！？!?…”’」』）)])")
 
 
@@ -92,18 +97,32 @@ def _split_english(line: str) -> Iterator[str]:
     for piece in _SPACED_STOP.split(line):
         start = 0
         for stop in _STOP.finditer(piece):
-            if not _ABBREVIATION.search(piece[start : stop.end()].rstrip()):
+            end = piece[max(start, stop.start() - _BEFORE_STOP) : stop.end()].rstrip()
+            if not _ABBREVIATION.search(end):
                 yield piece[start : stop.end()]
                 start = stop.end()
         yield piece[start:]
 
 
+class _Wrapper(textwrap.TextWrapper):
+    """The library's, but linear in the length of a word that is longer than a line."""
+
+    def _handle_long_word(
+        self, reversed_chunks: list[str], cur_line: list[str], cur_len: int, width: int
+    ) -> None:
+        word, first = reversed_chunks.pop(), width - cur_len
+        cur_line.append(word[:first])
+        pieces = [word[i : i + width] for i in range(first, len(word), width)]
+        reversed_chunks.extend(reversed(pieces))
+
+
 def usable_sentences(text: str, language: str) -> list[str]:
     """Sentences of a text: the longest cut into several, the shortest left out."""
     width, least = MAX_CHARACTERS[language], MIN_LETTERS[language]
+    wrapper = _Wrapper(width, break_on_hyphens=False)
     return [
         piece
         for sentence in split_sentences(text, language)
-        for piece in textwrap.wrap(sentence, width, break_on_hyphens=False)
+        for piece in wrapper.wrap(sentence)
         if len(normalise(piece)) >= least
     ]

@@ -10,28 +10,28 @@ import contextlib
 import ctypes
 import hashlib
 import math
+import platform
 import resource
-import shutil
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import filelock
 import torch
+import transformers
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainingArguments
-from transformers.trainer_callback import TrainerState
+from transformers import TrainingArguments
 
-from .errors import Interrupted, UserError
+from .checkpoints import Checkpoints, checkpoint_minutes
+from .errors import Interrupted
 from .metrics import headline, scores
 from .neurons.fused import available as compiler_available
-from .records import write_json
-from .settings import TrainingSettings, digest
+from .settings import TrainingSettings
+from .signals import Interruptible
+from .trainer import ExactTrainer, Often
 
 
 @dataclass(frozen=True)
@@ -67,121 +67,6 @@ def file_digest(path: str | Path) -> str:
         with file.open("rb") as stream:
             total.update(hashlib.file_digest(stream, "sha256").digest())
     return total.hexdigest()
-
-
-@contextlib.contextmanager
-def checkpoint_folder(root: Path, identity: dict[str, Any]) -> Iterator[Path]:
-    """A locked folder for the checkpoints of exactly this work, removed when it succeeds.
-
-    `identity` holds the settings and the digests of the inputs. Its digest names the folder, so
-    that checkpoints of other settings or inputs are never taken up; leftovers of those go.
-    """
-    root.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(root / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise UserError(
-            f"checkpoints in {root}",
-            expected="one training process",
-            got="another one holds the lock",
-            fix="wait for it, or end it and run again",
-        ) from None
-    try:
-        folder = root / digest(identity)
-        for other in root.iterdir():
-            if other.is_dir() and other != folder:
-                shutil.rmtree(other)
-        folder.mkdir(exist_ok=True)
-        write_json(folder / "identity.json", identity)
-        yield folder
-        shutil.rmtree(folder)
-    finally:
-        lock.release()
-
-
-def last_checkpoint(folder: Path) -> str | None:
-    """The newest complete checkpoint; what a kill left half-written is removed.
-
-    The library writes its state last, so a checkpoint whose state can be read is whole.
-    """
-    found = {int(path.name.rsplit("-", 1)[1]): path for path in folder.glob("checkpoint-*")}
-    for _, path in sorted(found.items(), reverse=True):
-        try:
-            TrainerState.load_from_json(str(path / "trainer_state.json"))
-        except (OSError, ValueError, TypeError):
-            shutil.rmtree(path)
-        else:
-            return str(path)
-    return None
-
-
-class _Signals(TrainerCallback):
-    """On SIGTERM or SIGUSR1: finish the update, save, stop."""
-
-    received = 0
-
-    def __enter__(self) -> _Signals:
-        self.previous = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGUSR1)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, _: object) -> None:
-        self.received = number
-
-    def on_step_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
-        if self.received:
-            control.should_save = control.should_training_stop = True
-
-
-class _Trainer(Trainer):
-    """The library's trainer, with named losses in its log and a stop at a non-finite one."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.sums: dict[str, Tensor] = {}
-        self.count = 0
-        self.started = time.perf_counter()
-        self.elapsed_before: float | None = None
-
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Tensor | Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,  # noqa: ARG002
-    ) -> Any:
-        outputs = model(**inputs)
-        if model.training:
-            self.note(outputs)
-        return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
-
-    def note(self, outputs: dict[str, Tensor]) -> None:
-        """Stop at a non-finite loss, keep the named ones for the log."""
-        scalars = {name: value.detach() for name, value in outputs.items() if value.ndim == 0}
-        if not torch.isfinite(scalars["loss"]):
-            raise UserError(
-                f"loss at update {self.state.global_step + 1}",
-                expected="a finite number",
-                got={name: value.item() for name, value in scalars.items()},
-                fix="lower learning_rate or clip_norm, or set precision: fp32",
-            )
-        for name, value in scalars.items():
-            self.sums[name] = self.sums.get(name, 0) + value
-        self.count += 1
-
-    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        if self.elapsed_before is None:  # of the runs before a resume
-            past = self.state.log_history
-            self.elapsed_before = past[-1].get("elapsed_s", 0.0) if past else 0.0
-        if "loss" in logs and self.count:
-            logs |= {name: (total / self.count).item() for name, total in self.sums.items()}
-            self.sums, self.count = {}, 0
-        logs["elapsed_s"] = self.elapsed_before + time.perf_counter() - self.started
-        super().log(logs, *args, **kwargs)
 
 
 def answers(logits: Any) -> Any:
@@ -225,7 +110,6 @@ def training_arguments(
         eval_steps=every,
         save_strategy="steps",
         save_steps=every,
-        save_total_limit=1,
         load_best_model_at_end=select,
         metric_for_best_model=metric,
         greater_is_better=True if select else None,
@@ -259,29 +143,39 @@ def fit(
     collate: Callable[[list[Any]], dict[str, Tensor]],
     settings: TrainingSettings,
     seed: int,
-    folder: Path,
+    store: Checkpoints,
     metric: str = "accuracy",
 ) -> FitResult:
-    """Train `model` in place, from the checkpoint in `folder` if there is one; with dev rows, end
-    with the weights that are best on dev by `metric`, else with the last.
+    """Train `model` in place, from the last checkpoint in `store` if there is one; with dev rows,
+    end with the weights that are best on dev by `metric`, else with the last.
 
-    Raises `UserError` at a non-finite loss, `Interrupted` after SIGTERM or SIGUSR1.
+    A training that was killed at any moment and resumed with the same threads on the same kind of
+    processor ends with the same bits as one that was not.
+
+    Raises `UserError` at a non-finite loss or a full disk, `Interrupted` after SIGTERM or SIGUSR1.
     """
     keep_freed_memory()
-    arguments = training_arguments(settings, len(train), metric if dev else None, seed, folder)
-    set_fused(model, settings.compile and compiler_available())
-    signals = _Signals()
-    trainer = _Trainer(
+    arguments = training_arguments(
+        settings, len(train), metric if dev else None, seed, store.folder
+    )
+    fused = settings.compile and compiler_available()
+    set_fused(model, fused)
+    environment = environment_of(arguments.bf16, fused)
+    last = store.latest(environment)
+    signals = Interruptible()
+    trainer = ExactTrainer(
         model=model,
         args=arguments,
         data_collator=collate,
         train_dataset=list(train),
         eval_dataset=list(dev) if dev else None,
         compute_metrics=scorer(metric) if dev else None,
-        callbacks=[signals],
+        callbacks=[signals, Often(checkpoint_minutes())],
+        store=store,
+        environment=environment,
     )
     with signals:
-        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
     state = trainer.state
     if signals.received and state.global_step < state.max_steps:
         raise Interrupted(
@@ -298,6 +192,18 @@ def fit(
             tidy(entry) for entry in state.log_history if "loss" in entry or "eval_loss" in entry
         ],
     )
+
+
+def environment_of(bf16: bool, fused: bool) -> dict[str, Any]:
+    """What decides the last bits of a training, beside its settings and inputs."""
+    return {
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "processor": torch.cpu.get_capabilities().get("cpu_name", platform.machine()),
+        "threads": torch.get_num_threads(),
+        "bf16": bf16,
+        "fused": fused,
+    }
 
 
 def set_fused(model: nn.Module, fused: bool) -> None:

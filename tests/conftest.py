@@ -11,3 +11,10 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
 )
 os.environ.pop("SPIKEBERT_MIRROR", None)
+
+from hypothesis import settings
+
+# The same examples in every run of the CI; HYPOTHESIS_PROFILE=long draws others, and many more.
+settings.register_profile("quick", max_examples=25, deadline=None, derandomize=True, database=None)
+settings.register_profile("long", max_examples=500, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))

@@ -1,5 +1,6 @@
 """The table of GLUE, from made-up records."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,17 @@ import pandas as pd
 import pytest
 from sample_records import make_record
 
+from spikebert.errors import UserError
 from spikebert.figures import write_figures
 from spikebert.glue_table import COLUMNS, glue_table, write_glue
 from spikebert.paper import GLUE
-from spikebert.records import Record, write_record
+from spikebert.records import (
+    Record,
+    read_predictions,
+    read_record,
+    write_predictions,
+    write_record,
+)
 
 NOTES = {name: {"metric": "accuracy", "test": "validation", "analogue": False} for name in GLUE}
 NOTES["glue_stsb"] = NOTES["glue_stsb"] | {"metric": "pearson_spearman"}
@@ -98,10 +106,40 @@ def test_three_formats_are_written_and_figures_leave_scores_out(tmp_path: Path) 
 
 
 def test_records_of_before_still_load(tmp_path: Path) -> None:
-    write_record(tmp_path / "r.json", RECORDS[3])
-    value = json.loads((tmp_path / "r.json").read_text("utf-8"))
+    file = tmp_path / f"{RECORDS[3].id}.json"
+    write_record(file, RECORDS[3])
+    value = json.loads(file.read_text("utf-8"))
     for name in ("metric", "metrics_dev", "metrics_test"):
         del value[name]
-    (tmp_path / "r.json").write_text(json.dumps(value), encoding="utf-8")
-    write_glue([tmp_path / "r.json"], tmp_path, NOTES)
-    assert row(pd.read_csv(tmp_path / "glue.csv"), "glue_rte")["mean"] == 55
+    file.write_text(json.dumps(value), encoding="utf-8")
+    write_glue([file], tmp_path, NOTES)
+    assert row(pd.read_csv(tmp_path / "glue.csv"), "glue_rte")["mean"] == pytest.approx(55)
+
+
+BAD_RECORDS: dict[str, tuple[int, dict[str, Any]]] = {
+    "a score without its values": (0, {"metrics_test": {}}),
+    "a score with an accuracy": (0, {"accuracy_test": 0.5}),
+    "classes without an accuracy": (3, {"accuracy_test": None}),
+    "a metric that there is not": (3, {"metric": "bleu"}),
+    "a correlation of two": (0, {"metrics_test": {"pearson": 2.0}}),
+}
+
+
+@pytest.mark.parametrize(("place", "change"), BAD_RECORDS.values(), ids=BAD_RECORDS.keys())
+def test_records_that_cannot_be_are_refused(
+    tmp_path: Path, place: int, change: dict[str, Any]
+) -> None:
+    file = tmp_path / f"{RECORDS[place].id}.json"
+    write_record(file, dataclasses.replace(RECORDS[place], **change))
+    with pytest.raises(UserError, match="record"):
+        read_record(file)
+
+
+def test_predictions_are_classes_or_scores(tmp_path: Path) -> None:
+    file = tmp_path / "p.csv"
+    write_predictions(file, ["a", "b"], [2.5, 0.0], [-1e-07, 3.0])
+    assert [r["prediction"] for r in read_predictions(file)] == ["-1e-07", "3.0"]
+    for line in ("a,1,2.5", "a,1.0,nan", "a,-1,0", "a,1.0,x"):
+        file.write_text(f"row,label,prediction\n{line}\n", encoding="utf-8")
+        with pytest.raises(UserError):
+            read_predictions(file)

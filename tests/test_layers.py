@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "spikebert"
 
 # From the bottom to the top; a new module has to find its place here.
 LAYERS = [
-    {"errors", "specs", "texts", "paper", "metrics", "losses", "neurons"},
+    {"errors", "specs", "strict_json", "texts", "paper", "metrics", "losses", "neurons", "signals"},
     {"settings", "sums", "tasks"},
     {"costs", "hub"},
     {
@@ -24,8 +24,18 @@ LAYERS = [
         "energy_account",
         "calibration",
     },
-    {"schema", "configuration", "augment", "probes", "energy", "pages"},
-    {"plan", "corpora", "modeling", "tables"},
+    {
+        "resources",
+        "configuration",
+        "augment",
+        "probes",
+        "energy",
+        "pages",
+        "pretrained",
+        "checkpoints",
+    },
+    {"schema"},
+    {"plan", "corpora", "modeling", "tables", "trainer"},
     {
         "students",
         "textcnn",

@@ -432,3 +432,30 @@ def test_text_is_needed_for_stage1(model: str) -> None:
     teachers = {"en": {"source": "folder", "path": "bert"}}
     with pytest.raises(UserError, match=r"unlabelled\.en"):
         plan([{"models": [model]}], teachers=teachers, unlabelled={})
+
+
+def test_resources_are_those_of_the_rule_unless_the_configuration_says_more() -> None:
+    made = plan(resources={"stage1": {"mem_mb": 64000}}).resources
+    assert (made["stage1"].mem_mb, made["stage1"].runtime) == (64000, 1440)
+    assert made["stage2"] == plan().resources["stage2"]
+    assert (made["stage2"].mem_mb, made["stage2"].runtime) == (8000, 720)
+
+
+@pytest.mark.parametrize(
+    ("resources", "words"),
+    [
+        ({"stage_1": {"mem_mb": 1}}, "unknown setting resources.stage_1"),
+        ({"stage1": {"memory": 1}}, "unknown setting resources.stage1.memory"),
+        ({"stage1": {"runtime": 0}}, "setting resources.stage1.runtime"),
+        ({"stage1": {"mem_mb": "64G"}}, "setting resources.stage1.mem_mb"),
+    ],
+)
+def test_wrong_resources_are_named(resources: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        plan(resources=resources)
+
+
+def test_resources_and_retries_change_no_run() -> None:
+    assert (
+        plan(resources={"stage1": {"mem_mb": 1}}, retries=7, checkpoints="/x").runs == plan().runs
+    )

@@ -7,7 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertModel, BertTokenizer, set_seed
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    BertTokenizer,
+    set_seed,
+)
 
 from spikebert.configuration import SpikeBertConfig
 from spikebert.errors import UserError
@@ -204,7 +210,8 @@ def folders(tmp_path_factory):
     model = student(vocab_size=len(WORDS), **names)
     stage1 = SpikeBertModel(shape(vocab_size=len(WORDS)))
     teacher = bert(len(WORDS), 32)
-    saved = {"films.spikebert.base.s1": model, "stage1": stage1, "bert": teacher}
+    tuned = BertForSequenceClassification(teacher.config)
+    saved = {"films.spikebert.base.s1": model, "stage1": stage1, "bert": teacher, "tuned": tuned}
     for folder, module in saved.items():
         module.save_pretrained(root / folder)
         tokenizer.save_pretrained(root / folder)
@@ -246,6 +253,8 @@ def test_probe_refuses_what_it_cannot_look_into(folders, tmp_path):
     with pytest.raises(UserError, match="at least one word"):
         probe(model, tmp_path / "out.npz", [" "])
     with pytest.raises(UserError, match="a student with spiking neurons"):
+        probe(folders / "tuned", tmp_path / "out.npz", TEXTS)
+    with pytest.raises(UserError, match=r"no weights classifier.bias, classifier.weight"):
         probe(folders / "bert", tmp_path / "out.npz", TEXTS)
 
 

@@ -102,7 +102,7 @@ def test_unlabelled_formats():
         ("csv", 't,b\n"x"y,1\n', {"text_column": "t"}, "mend the quotes"),
         ("csv", "t\nx\n", {"text_column": "t", "only": {"s": "1"}}, "columns of file"),
         ("jsonl", "{oops\n", {"text_column": "t"}, "row file:1"),
-        ("jsonl", "[1]\n", {"text_column": "t"}, "columns of file:1"),
+        ("jsonl", "[1]\n", {"text_column": "t"}, "row file:1[\\s\\S]*a JSON object"),
         ("vader", "1\tgood\n", {}, "expected: id, rating, text"),
         ("vader", "1\tx\tgood\n", {}, "row file:1"),
     ],

@@ -144,7 +144,8 @@ def work(tmp_path_factory):
     for name in ("scored", "paired"):
         finetune(
             FineTuneSettings(epochs=6, learning_rate=5e-3, evaluations=3, **QUICK),
-            root / name, root / "base", run(name, "teacher"), outputs(root, f"{name}.teacher"),
+            root / name, root / "base", run(name, "teacher"),
+            outputs(root, f"{name}.teacher.base.s1"),
         )  # fmt: skip
     return root
 
@@ -154,8 +155,8 @@ def run(dataset, model):
 
 
 def test_a_teacher_of_scores_is_judged_by_correlation(work):
-    record = read_record(work / "scored.teacher.json")
-    rows = read_predictions(work / "scored.teacher.csv")
+    record = read_record(work / "scored.teacher.base.s1.json")
+    rows = read_predictions(work / "scored.teacher.base.s1.csv")
     gold, guesses = ([float(row[name]) for row in rows] for name in ("label", "prediction"))
     assert record.metric == "pearson_spearman"
     assert record.metrics_test == pytest.approx(scores("pearson_spearman", gold, guesses))
@@ -163,16 +164,16 @@ def test_a_teacher_of_scores_is_judged_by_correlation(work):
     assert record.accuracy_dev is record.accuracy_test is None
     best = max(entry.get("pearson_spearman_dev", -1) for entry in record.history)
     assert headline(record.metrics_dev) == pytest.approx(best, abs=1e-5)
-    config = json.loads((work / "scored.teacher" / "config.json").read_text("utf-8"))
+    config = json.loads((work / "scored.teacher.base.s1" / "config.json").read_text("utf-8"))
     assert config["id2label"] == {"0": "score"}
-    (result,) = predict(work / "scored.teacher", ["warm funny"])
+    (result,) = predict(work / "scored.teacher.base.s1", ["warm funny"])
     assert math.isfinite(float(result["label"]))
     assert result["probabilities"] == {}
 
 
 def test_a_set_of_pairs_is_selected_by_its_metric(work):
-    record = read_record(work / "paired.teacher.json")
-    rows = read_predictions(work / "paired.teacher.csv")
+    record = read_record(work / "paired.teacher.base.s1.json")
+    rows = read_predictions(work / "paired.teacher.base.s1.csv")
     gold, guesses = ([int(row[name]) for row in rows] for name in ("label", "prediction"))
     assert record.metrics_test == pytest.approx(scores("f1", gold, guesses))
     right = sum(a == b for a, b in zip(gold, guesses, strict=True)) / len(gold)
@@ -187,7 +188,7 @@ def test_a_student_learns_pairs_from_its_teacher(work, tmp_path, name):
     for place, cache in (("live", None), ("kept", Cache(tmp_path / "cache", 10**7))):
         record = stage2(
             MODEL, Stage2Settings(epochs=1, evaluations=2, **QUICK), work / name,
-            work / f"{name}.augmented.jsonl", work / f"{name}.teacher", None,
+            work / f"{name}.augmented.jsonl", work / f"{name}.teacher.base.s1", None,
             run(name, "stage2_only"), outputs(tmp_path / place, "student"), cache,
         )  # fmt: skip
         losses.append([e["loss"] for e in record.history if "loss" in e])
@@ -202,7 +203,7 @@ def test_a_dense_student_is_told_the_sides_in_training_and_after(work, tmp_path)
     out = outputs(tmp_path, "dense")
     record = stage2(
         MODEL, settings, work / "paired", work / "paired.augmented.jsonl",
-        work / "paired.teacher", None, run("paired", "dense_distilled"), out,
+        work / "paired.teacher.base.s1", None, run("paired", "dense_distilled"), out,
     )  # fmt: skip
     best = max(entry["f1_dev"] for entry in record.history if "f1_dev" in entry)
     assert record.metrics_dev["f1"] == pytest.approx(best, abs=1e-5)  # judged as it was selected
@@ -230,24 +231,24 @@ def test_direct_and_tfidf_predict_scores(work, tmp_path):
         early_exit_curve(tmp_path / "direct", work / "scored", "dev", [0.5])
     floor = tfidf(
         TfidfSettings(), work / "scored", "en", run("scored", "tfidf"),
-        tmp_path / "t.json", tmp_path / "t.csv",
+        tmp_path / "scored.tfidf.base.s1.json", tmp_path / "t.csv",
     )  # fmt: skip
     assert floor.accuracy_test is None
     assert set(floor.metrics_test) == {"pearson", "spearman"}
-    assert read_record(tmp_path / "t.json").score == floor.score
+    assert read_record(tmp_path / "scored.tfidf.base.s1.json").score == floor.score
 
 
 def test_a_teacher_of_classes_cannot_teach_scores(work, tmp_path):
     with pytest.raises(UserError, match="expected: one score"):
         stage2(
             MODEL, Stage2Settings(epochs=1, **QUICK), work / "scored",
-            work / "scored.augmented.jsonl", work / "paired.teacher", None,
+            work / "scored.augmented.jsonl", work / "paired.teacher.base.s1", None,
             run("scored", "stage2_only"), outputs(tmp_path, "refused"),
         )  # fmt: skip
 
 
 def test_types_change_what_the_teacher_says(work):
-    model, tokenizer = load(work / "paired.teacher")
+    model, tokenizer = load(work / "paired.teacher.base.s1")
     batch = tokenizer("warm funny", "dull wit", return_tensors="pt")
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
     with torch.no_grad():
@@ -257,7 +258,7 @@ def test_types_change_what_the_teacher_says(work):
 
 
 def test_tables_take_records_of_other_metrics(work):
-    records = [read_record(work / f"{name}.teacher.json") for name in ("scored", "paired")]
+    records = [read_record(work / f"{name}.teacher.base.s1.json") for name in ("scored", "paired")]
     table = accuracy_table(records, {}).set_index("dataset")
     assert table.loc["scored", "metric"] == "pearson_spearman"
     assert table.loc["scored", "mean"] == pytest.approx(100 * records[0].score)

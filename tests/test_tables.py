@@ -100,8 +100,8 @@ def test_markdown_marks_stand_ins_and_recalled_values(folder: Path) -> None:
 
 def test_notes_are_left_out_where_nothing_is_marked(tmp_path: Path) -> None:
     record = make_record("sst2", "spikebert", 1, 0.79)
-    write_record(tmp_path / "record.json", record)
-    write_tables([tmp_path / "record.json"], tmp_path, {})
+    write_record(tmp_path / f"{record.id}.json", record)
+    write_tables([tmp_path / f"{record.id}.json"], tmp_path, {})
     text = (tmp_path / "accuracy.md").read_text("utf-8")
     assert "stand-in" not in text
     assert "†" not in text

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from toy import MODEL, QUICK, make_work, outputs, run, sentences, write_rows
 
 from spikebert.batches import load_tokenizer
+from spikebert.checkpoints import checkpoint_folder
 from spikebert.errors import UserError
 from spikebert.inference import predict
 from spikebert.records import read_predictions, read_record, write_json
@@ -26,7 +27,7 @@ from spikebert.settings import (
 )
 from spikebert.steps import commit, direct, stage1, stage2
 from spikebert.taught import Cache
-from spikebert.training import checkpoint_folder, last_checkpoint, use_bf16
+from spikebert.training import use_bf16
 
 
 @pytest.fixture(scope="module")
@@ -172,30 +173,30 @@ def test_non_finite_loss_names_the_update(work, tmp_path):
 
 
 def test_checkpoints_have_one_writer_and_one_identity(tmp_path):
-    with checkpoint_folder(tmp_path / "run", {"beta": 0.9}) as folder:
-        (folder / "checkpoint-1").mkdir()
+    with checkpoint_folder(tmp_path / "run", {"beta": 0.9}) as store:
+        store.path(1).mkdir()
         with (
             pytest.raises(UserError, match="another one holds the lock"),
             checkpoint_folder(tmp_path / "run", {"beta": 0.9}),
         ):
             pass
-        raise_later = folder
-    assert not raise_later.exists()
+        folder = store.folder
+    assert not folder.exists()
     with (
         pytest.raises(ZeroDivisionError),
         checkpoint_folder(tmp_path / "run", {"beta": 0.9}) as old,
     ):
         raise ZeroDivisionError
-    assert old.exists()
+    assert old.folder.exists()
     with checkpoint_folder(tmp_path / "run", {"beta": 0.8}) as new:
         assert new != old
-        assert not old.exists()
+        assert not old.folder.exists()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_killed_training_goes_on_to_the_same_metrics(work, tmp_path, number):
-    """Stopped in the middle, by a request or by force, and run again: the record is the same."""
+def test_killed_training_goes_on_to_the_same_bits(work, tmp_path, number):
+    """Stopped in the middle, by a request or by force, and run again: the same files."""
     settings = direct_settings(epochs=40, evaluations=20)
     whole = direct(
         MODEL, settings, work / "corpus", work / "base", run("direct"), outputs(tmp_path, "whole")
@@ -226,7 +227,10 @@ def test_killed_training_goes_on_to_the_same_metrics(work, tmp_path, number):
     again = read_record(tmp_path / "killed.json")
     for name in ("accuracy_dev", "accuracy_test", "steps", "tokens"):
         assert getattr(again, name) == getattr(whole, name), name
-    assert read_predictions(tmp_path / "killed.csv") == read_predictions(tmp_path / "whole.csv")
+    for name in ("whole.csv", "whole/model.safetensors"):
+        assert (tmp_path / name.replace("whole", "killed")).read_bytes() == (
+            tmp_path / name
+        ).read_bytes()
 
 
 def wait_for(condition, process, seconds=120):
@@ -251,17 +255,6 @@ def test_predict_refuses_an_empty_text(work):
 def test_predict_refuses_a_folder_without_a_model(tmp_path):
     with pytest.raises(UserError, match=r"config\.json"):
         predict(tmp_path, ["a film"])
-
-
-def test_half_written_checkpoints_are_passed_over(tmp_path):
-    for step, state in ((9, '{"global_step": 9}'), (10, '{"global_'), (11, None)):
-        folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
-        if state:
-            (folder / "trainer_state.json").write_text(state, encoding="utf-8")
-    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-9")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-9"]
-    assert last_checkpoint(tmp_path / "nothing") is None
 
 
 def test_commit_names_changed_sources_but_not_the_records_of_the_run_itself(tmp_path):

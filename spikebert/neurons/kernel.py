@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import filelock
 import torch
 from torch import Tensor, nn
 
@@ -68,8 +69,14 @@ def _folder() -> Path:
 
 
 def _build(command: str, target: Path) -> bool:
-    """Compile to `target`, whole or not at all, with the most that the compiler knows."""
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as folder:
+    """Compile to `target`, whole or not at all, with the most that the compiler knows.
+
+    The caller holds the lock; what a killed one left goes.
+    """
+    prefix = f".{target.stem}-"
+    for leftover in target.parent.glob(f"{prefix}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=prefix) as folder:
         part = Path(folder) / target.name
         for optional in OPTIONAL:
             words = [command, *FLAGS, *optional, str(SOURCE), "-o", str(part)]
@@ -88,8 +95,10 @@ def library() -> ctypes.CDLL | None:
     parts = (SOURCE.read_text(encoding="utf-8"), command, *FLAGS, *map(str, OPTIONAL), _processor())
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     target = _folder() / f"kernel-{digest}.so"
-    if not target.exists() and not _build(command, target):
-        return None
+    if not target.exists():
+        with filelock.FileLock(target.with_suffix(".lock")):
+            if not target.exists() and not _build(command, target):
+                return None
     return ctypes.CDLL(str(target))
 
 

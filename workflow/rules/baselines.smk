@@ -13,8 +13,8 @@ rule tfidf:
         "../../envs/spikebert.yaml"
     threads: plan.threads
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=more_at_retry(plan.resources["tfidf"].mem_mb),
+        runtime=plan.resources["tfidf"].runtime,
     params:
         settings=settings,
         language=lambda wildcards: run_of(wildcards).language,
@@ -40,13 +40,13 @@ rule textcnn:
         "<benchmarks>/textcnn/{id}.tsv"
     wildcard_constraints:
         id=one_of(plan.of("textcnn")),
-    retries: 1
+    retries: plan.retries
     conda:
         "../../envs/spikebert.yaml"
     threads: plan.threads
     resources:
-        mem_mb=more_at_retry(4000),
-        runtime=more_at_retry(120),
+        mem_mb=more_at_retry(plan.resources["textcnn"].mem_mb),
+        runtime=plan.resources["textcnn"].runtime,
         gpu=plan.gpu,
     params:
         settings=settings,
@@ -74,13 +74,13 @@ rule snn_textcnn:
         "<benchmarks>/snn_textcnn/{id}.tsv"
     wildcard_constraints:
         id=one_of(plan.of("snn_textcnn")),
-    retries: 1
+    retries: plan.retries
     conda:
         "../../envs/spikebert.yaml"
     threads: plan.threads
     resources:
-        mem_mb=more_at_retry(8000),
-        runtime=more_at_retry(720),
+        mem_mb=more_at_retry(plan.resources["snn_textcnn"].mem_mb),
+        runtime=plan.resources["snn_textcnn"].runtime,
         gpu=plan.gpu,
     params:
         settings=settings,
@@ -111,13 +111,13 @@ rule direct:
         "<benchmarks>/direct/{id}.tsv"
     wildcard_constraints:
         id=one_of(plan.of("direct", "dense_direct")),
-    retries: 1
+    retries: plan.retries
     conda:
         "../../envs/spikebert.yaml"
     threads: plan.threads
     resources:
-        mem_mb=more_at_retry(8000),
-        runtime=more_at_retry(720),
+        mem_mb=more_at_retry(plan.resources["direct"].mem_mb),
+        runtime=plan.resources["direct"].runtime,
         gpu=plan.gpu,
     params:
         settings=settings,

@@ -11,8 +11,8 @@ rule bench:
         "<logs>/bench.log",
     conda:
         "../../envs/spikebert.yaml"
-    # Alone on the machine, or its times mean nothing.
-    threads: workflow.cores
+    # Alone on the machine, or its times mean nothing; a cluster has no number of cores.
+    threads: workflow.resource_settings.cores or plan.threads
     resources:
         mem_mb=8000,
         runtime=30,

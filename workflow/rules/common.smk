@@ -28,6 +28,8 @@ if plan.teacher_cache_gib:
         SPIKEBERT_TEACHER_CACHE=f"{plan.work}/{plan.run}/taught",
         SPIKEBERT_TEACHER_CACHE_GIB=str(plan.teacher_cache_gib),
     )
+# Nor does a training that was resumed differ from one that was not.
+os.environ.update(SPIKEBERT_CHECKPOINT_MINUTES=str(plan.checkpoint_minutes))
 
 CACHE = f"{plan.work}/downloads"
 RUNS = {run.id: run for run in plan.runs}
@@ -41,6 +43,11 @@ pathvars:
     results=f"results/{plan.run}",
     logs=f"{plan.work}/{plan.run}/logs",
     benchmarks=f"{plan.work}/{plan.run}/benchmarks",
+
+
+# A scheduler that wants a job gone signals all its processes. A shell that died of it at once would
+# take the training along before it has saved; with a trap it waits, and passes on the status.
+shell.prefix("set -euo pipefail; trap : TERM USR1; ")
 
 
 def one_of(names):
@@ -132,7 +139,7 @@ def repeated(option):
 
 def checkpoints(name):
     """The folder a job resumes from; a param, since Snakemake deletes outputs of failed jobs."""
-    return f"{plan.work}/{plan.run}/checkpoints/{name}"
+    return f"{plan.checkpoints or plan.work}/{plan.run}/checkpoints/{name}"
 
 
 # The report sorts by name.
@@ -155,4 +162,5 @@ def chapter(name):
 
 
 def more_at_retry(amount):
-    return lambda wildcards, attempt: amount * attempt
+    """Memory may have been the reason: as much again at each of the next two attempts."""
+    return lambda wildcards, attempt: amount * min(attempt, 3)

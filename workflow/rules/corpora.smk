@@ -86,8 +86,8 @@ rule augment:
     conda:
         "../../envs/spikebert.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=more_at_retry(plan.resources["augment"].mem_mb),
+        runtime=plan.resources["augment"].runtime,
     params:
         settings=lambda wildcards: augmented_by(wildcards).step("augment"),
         language=lambda wildcards: augmented_by(wildcards).language,

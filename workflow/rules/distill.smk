@@ -11,13 +11,13 @@ rule stage1:
         "<benchmarks>/stage1/{language}.{digest}.tsv"
     # It is long, and all students of the language wait for it.
     priority: 10
-    retries: 1
+    retries: plan.retries
     conda:
         "../../envs/spikebert.yaml"
     threads: plan.threads
     resources:
-        mem_mb=more_at_retry(8000),
-        runtime=more_at_retry(1440),
+        mem_mb=more_at_retry(plan.resources["stage1"].mem_mb),
+        runtime=plan.resources["stage1"].runtime,
         gpu=plan.gpu,
     params:
         settings=lambda wildcards: STAGE1[f"{wildcards.language}.{wildcards.digest}"].first_step,
@@ -45,13 +45,13 @@ rule stage2:
         "<benchmarks>/stage2/{id}.tsv"
     wildcard_constraints:
         id=one_of(plan.of(*DISTILLED)),
-    retries: 1
+    retries: plan.retries
     conda:
         "../../envs/spikebert.yaml"
     threads: plan.threads
     resources:
-        mem_mb=more_at_retry(8000),
-        runtime=more_at_retry(720),
+        mem_mb=more_at_retry(plan.resources["stage2"].mem_mb),
+        runtime=plan.resources["stage2"].runtime,
         gpu=plan.gpu,
     params:
         settings=settings,

@@ -31,8 +31,8 @@ rule measure_energy:
         "../../envs/spikebert.yaml"
     threads: plan.threads
     resources:
-        mem_mb=more_at_retry(4000),
-        runtime=more_at_retry(120),
+        mem_mb=more_at_retry(plan.resources["measure_energy"].mem_mb),
+        runtime=more_at_retry(plan.resources["measure_energy"].runtime),
     shell:
         "python -m spikebert energy {input.model:q} --corpus {input.corpus:q}"
         " --threads {threads} --out {output:q} > {log:q} 2>&1"

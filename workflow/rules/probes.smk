@@ -25,8 +25,8 @@ rule probe:
         "../../envs/spikebert.yaml"
     threads: plan.threads
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=more_at_retry(plan.resources["probe"].mem_mb),
+        runtime=plan.resources["probe"].runtime,
     params:
         sentences=SENTENCES,
     shell:
@@ -50,8 +50,8 @@ rule cka:
         "../../envs/spikebert.yaml"
     threads: plan.threads
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=more_at_retry(plan.resources["cka"].mem_mb),
+        runtime=plan.resources["cka"].runtime,
     shell:
         "python -m spikebert cka --student {input.student:q} --teacher {input.teacher:q}"
         " --text {input.text:q} --limit 200 --threads {threads} --out {output:q} > {log:q} 2>&1"
@@ -73,8 +73,8 @@ rule calibration:
         "../../envs/spikebert.yaml"
     threads: plan.threads
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=more_at_retry(plan.resources["calibration"].mem_mb),
+        runtime=plan.resources["calibration"].runtime,
     params:
         # As the test rows of its record were cut.
         max_length=lambda wildcards: run_of(wildcards).settings["stage2"]["max_length"],

@@ -59,13 +59,13 @@ rule pretrain:
         language=one_of(PRETRAINED),
     # Stage 1 and the teachers of the language wait for it.
     priority: 20
-    retries: 1
+    retries: plan.retries
     conda:
         "../../envs/spikebert.yaml"
     threads: plan.threads
     resources:
-        mem_mb=more_at_retry(8000),
-        runtime=more_at_retry(720),
+        mem_mb=more_at_retry(plan.resources["pretrain"].mem_mb),
+        runtime=plan.resources["pretrain"].runtime,
         gpu=plan.gpu,
     params:
         settings=lambda wildcards: step_settings("pretrain", plan.settings),
@@ -93,13 +93,13 @@ rule finetune:
         id=one_of(plan.of("teacher", *COMPRESSED)),
     # Two students wait for it; nothing waits for the baselines.
     priority: 5
-    retries: 1
+    retries: plan.retries
     conda:
         "../../envs/spikebert.yaml"
     threads: plan.threads
     resources:
-        mem_mb=more_at_retry(8000),
-        runtime=more_at_retry(720),
+        mem_mb=more_at_retry(plan.resources["finetune"].mem_mb),
+        runtime=plan.resources["finetune"].runtime,
         gpu=plan.gpu,
     params:
         settings=settings,
