@@ -18,11 +18,11 @@ unexport PYTHONDONTWRITEBYTECODE
 snakemake = $(BIN)/snakemake $(1) --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG)) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce figures report bench browser test test-slurm lint format lock clean
+.PHONY: help setup reproduce figures report bench browser test test-slurm test-faults lint format lock clean
 
 help: ## list the commands
 	@echo "usage: make COMMAND [PYTHON=python3.12] [CORES=4] [CONFIG=config/small.yaml] [ARGS=...]"
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
 
 setup: $(READY) ## make .venv with the pinned packages (TORCH_INDEX=... for another torch build)
 
@@ -61,6 +61,10 @@ test-slurm: export OMP_NUM_THREADS = 1
 test-slurm: setup ## the workflow on a Slurm that is unpacked, started and stopped for it (Debian, root)
 	$(BIN)/python tests/slurm/cluster.py
 	$(BIN)/python -m pytest tests/slurm $(ARGS)
+
+test-faults: setup ## kill training 20 times at random moments, on real rows: same bytes or an error
+	$(BIN)/snakemake work/embedded/corpora/mr --cores $(CORES)
+	$(BIN)/python -m tests.faults --kills 20 --corpus work/embedded/corpora/mr $(ARGS)
 
 lint: setup ## style, types and the workflow's format
 	$(BIN)/ruff check .

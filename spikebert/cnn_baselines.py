@@ -15,7 +15,6 @@ from .pretrained import POOLER, load_model
 from .records import Record
 from .settings import SnnTextCnnSettings, TextCnnSettings
 from .steps import Corpus, Outputs, Run, supervised
-from .students import embedding_std
 from .textcnn import TextCnnForSequenceClassification, convert
 from .training import file_digest
 
@@ -40,7 +39,7 @@ def textcnn(
     )
     if settings.embedding_init == "teacher":
         teacher = load_model(AutoModel, teacher_dir, new=POOLER)
-        copy_embeddings(model, teacher, embedding_std(model.config))
+        copy_embeddings(model, teacher, model.config.embedding_std)
     return supervised(
         run,
         corpus,

@@ -46,6 +46,8 @@ COLOURS = {
     "tfidf": "#000000",
     "textcnn": "#56B4E9",
     "teacher": "#0072B2",
+    "distilbert": "#F0E442",
+    "tinybert": "#999999",
     "dense_direct": "#E69F00",
     "dense_distilled": "#D55E00",
     "snn_textcnn": "#56B4E9",

@@ -23,6 +23,7 @@ from .specs import METRICS
 from .strict_json import parse_json
 
 SCHEMA_VERSION = 1
+AGAIN = "it was changed or cut short: delete it and run again"
 
 
 @dataclass(frozen=True)
@@ -189,11 +190,9 @@ def read_record(path: str | Path) -> Record:
 
     Raises:
         UserError: it is missing or no JSON, is of another schema, lacks a field or has one more, a
-            value has another type or cannot be (an accuracy that is NaN), or its id is not that of
-            its file and its run.
+            value has another type or cannot be (an accuracy that is NaN), or the id is another's.
     """
-    again = "it was changed or cut short: delete it and run again"
-    value = read_json(path, "record", again)
+    value = read_json(path, "record", AGAIN)
     names = {f.name for f in dataclasses.fields(Record)}
     keys = set(value) if isinstance(value, dict) else set()
     if not (names - set(OPTIONAL) <= keys <= names) or value["schema"] != SCHEMA_VERSION:
@@ -206,16 +205,25 @@ def read_record(path: str | Path) -> Record:
     check(value, RECORD_SCHEMA, f"record {path}")
     record = Record(**value)
     run = f"{record.dataset}.{record.model}.{record.variant}.s{record.seed}"
-    file = Path(path).name.removesuffix(".json")
-    if not record.id == run == file:
-        raise UserError(
-            f"id of record {path}", expected=run, got=f"{record.id}, in {file}.json", fix=again
-        )
+    if record.id != run:
+        raise UserError(f"id of record {path}", expected=run, got=record.id, fix=AGAIN)
     return record
 
 
 def read_records(paths: Iterable[str | Path]) -> list[Record]:
-    return [read_record(path) for path in sorted(map(str, paths))]
+    """Records of the files <id>.json; one under another name is a `UserError`."""
+    records = []
+    for path in sorted(map(str, paths)):
+        record = read_record(path)
+        if Path(path).name != f"{record.id}.json":
+            raise UserError(
+                f"name of record {path}",
+                expected=f"{record.id}.json",
+                got=Path(path).name,
+                fix="two files may hold one run: name it back, or delete it and run again",
+            )
+        records.append(record)
+    return records
 
 
 def read_accuracies(paths: Iterable[str | Path]) -> list[Record]:

@@ -59,7 +59,7 @@ from .settings import (
     step_of,
 )
 from .specs import SPLITS
-from .students import classifier, describe, embedding_std, encoder, new_student
+from .students import classifier, describe, encoder, new_student
 from .tasks import ACCURACY, metric_of
 from .taught import Cache, Collate, ask
 from .training import (
@@ -449,7 +449,7 @@ def stage1(
     dense = step in DENSE
     student = encoder(new_student(model, tokenizer, dense))
     if settings.embedding_init == "teacher":
-        copy_embeddings(student, teacher, embedding_std(student.config))
+        copy_embeddings(student, teacher, None if dense else student.config.embedding_std)
     module = PretrainingDistillation(student, teacher, settings)
     described = {"model": describe(model, dense), step: dataclasses.asdict(settings)}
     inputs = {"text": file_digest(text), "teacher": file_digest(teacher_dir)}

@@ -66,13 +66,6 @@ def classifier(
     return BertForSequenceClassification(cast(BertConfig, config))
 
 
-def embedding_std(config: PreTrainedConfig) -> float:
-    """The deviation of fresh word embeddings, in which a teacher's are taken over as well."""
-    name = "embedding_std" if hasattr(config, "embedding_std") else "initializer_range"
-    std: float = getattr(config, name)
-    return std
-
-
 def identity_of(config: PreTrainedConfig) -> dict[str, Any]:
     """What has to agree for one student's weights to be another's."""
     if isinstance(config, SpikeBertConfig):

@@ -17,6 +17,8 @@ CONFIG = ("--configfile", "published.yaml")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHAPTERS = ["1. Claims", "2. Accuracy", "3. Ablation", "4. Sweeps", "5. Energy", "6. Training"]
 CHAPTERS += ["7. Inside the student"]
+# An entry of a chapter has two buttons, the page of one result a single one.
+LISTED = "count => document.querySelectorAll('nav tbody tr a').length === 2 * count"
 TABLES = ("claims", "accuracy", "ablation", "energy", "training_cost")
 
 pytestmark = pytest.mark.slow
@@ -50,7 +52,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def seconds(clone: Path) -> float:
-    """What tables and figures took, all of them made again where torch cannot be imported."""
+    """What the figures took. Tables and figures are all made again, where torch cannot be
+    imported."""
     for kind in ("figures", "tables"):
         shutil.rmtree(clone / "results/small" / kind)
     absent = clone / "absent"
@@ -58,9 +61,10 @@ def seconds(clone: Path) -> float:
         (absent / name).mkdir(parents=True)
         (absent / name / "__init__.py").write_text(f"raise ImportError('no {name} here')\n")
     before = child_seconds()
-    targets = ("figures", "tables")
-    snakemake(clone, *targets, "--cores", "1", *CONFIG, PYTHONPATH=str(absent))
-    return child_seconds() - before
+    snakemake(clone, "figures", "--cores", "1", *CONFIG, PYTHONPATH=str(absent))
+    taken = child_seconds() - before
+    snakemake(clone, "tables", "--cores", "1", *CONFIG, PYTHONPATH=str(absent))
+    return taken
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +125,7 @@ def browser() -> Iterator[Any]:
 def page(browser: Any, report: Path) -> Iterator[Any]:
     """The report, opened. Afterwards nothing may have gone wrong, nor been asked of a network."""
     opened = browser.new_page(viewport={"width": 1500, "height": 900})
+    opened.set_default_timeout(120_000)  # milliseconds, for machines at work
     wrong: list[str] = []
     opened.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
     opened.on("pageerror", lambda error: wrong.append(str(error)))
@@ -152,12 +157,14 @@ def test_the_claim_sheet_comes_first(page: Any) -> None:
     assert verdicts <= {"held", "not held", "undecided", "not testable here"}
     assert "MR, movie review sentences" in front.inner_text()
     page.get_by_text(CHAPTERS[0], exact=True).click()
+    entries(page).first.wait_for()
     assert entries(page).first.inner_text().strip() == "claim sheet"
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_every_result_shows_with_its_caption(page: Any, chapter: str) -> None:
     page.get_by_text(chapter, exact=True).click()
+    entries(page).first.wait_for()
     names = [name.strip() for name in entries(page).all_inner_texts()]
     assert names
     for number, name in enumerate(names):
@@ -175,7 +182,7 @@ def test_every_result_shows_with_its_caption(page: Any, chapter: str) -> None:
         assert "seeds 1, 2, 3, 4, 5" in words, name
         assert "student 4 x 128 (blocks x width), T = 4" in words, name
         page.evaluate("chapter => app.showCategory(chapter)", chapter)
-        entries(page).first.wait_for()
+        page.wait_for_function(LISTED, arg=len(names))
 
 
 def check_content(page: Any) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -220,6 +221,56 @@ def test_jobs_with_a_gpu_wait_for_one_another(clone: Path) -> None:
     assert printed.count("gpu=1") >= 7
     profile = yaml.safe_load((ROOT / "profiles/default/config.yaml").read_text("utf-8"))
     assert "gpu=1" in profile["resources"]
+
+
+# Two at once
+
+
+def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "snakemake", *arguments, "--cores", "1", "--configfile", TINY],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_share_a_checkout(tmp_path: Path) -> None:
+    folder = copy_repository(tmp_path)
+    # Options that take several values stand after the targets; --cores ends them.
+    both = [started(folder, f"work/{run}/corpora/films", "--config", f"run={run}") for run in "ab"]
+    for process in both:
+        printed, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, printed[-3000:]
+    first, second = (
+        (folder / f"work/{run}/corpora/films/train.jsonl").read_bytes() for run in "ab"
+    )
+    assert first == second
+
+
+@pytest.mark.slow
+def test_the_same_run_twice_at_once_is_refused_until_unlocked(tmp_path: Path) -> None:
+    """The second is told; a lock that a killed one left is named with its way out."""
+    folder = copy_repository(tmp_path)
+    target = "work/tiny/teachers/en"
+    first = started(folder, target)
+    limit = time.monotonic() + 120
+    while not (folder / "work/tiny/unlabelled/en/text.jsonl").exists():
+        assert first.poll() is None
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+    again = (target, "--cores", "1", "--configfile", TINY)
+    assert "cannot be locked" in snakemake(folder, *again, status=1)
+    os.killpg(first.pid, signal.SIGKILL)  # the workflow and its jobs
+    first.communicate()
+    assert "--unlock" in snakemake(folder, *again, status=1)
+    snakemake(folder, "--unlock", "--configfile", TINY)
+    snakemake(folder, *again)
+    assert (folder / target / "model.safetensors").is_file()
 
 
 # After the tiny run
