@@ -106,7 +106,7 @@ def without(evidence: Evidence, row: str) -> dict[str, Comparison | str]:
 
 def _cells(evidence: Evidence, dataset: str, label: Label) -> dict[str, Any]:
     """Set, seeds, mean and deviation of one group."""
-    summary = summarise([100 * record.accuracy_test for record in evidence.of(dataset, label)])
+    summary = summarise([100 * record.score for record in evidence.of(dataset, label)])
     return {"dataset": dataset, "seeds": summary.count, "mean": summary.mean, "sd": summary.sd}
 
 

@@ -9,6 +9,9 @@ For every word draw X ~ U[0, 1]:
 then, with probability p_ng, only a random n-gram of 1 to max_ngram words is kept. That is done
 n_iter times for each row. Punctuation and spacing are left as they are.
 
+Of a pair, each side is drawn on its own; draws take turns in what they change: the first side, the
+second, both. (The authors' code, castorini/d-bert, changes one side in two of three draws.)
+
 Reference: https://arxiv.org/abs/1903.12136, section 3.2.
 """
 
@@ -19,7 +22,7 @@ import re
 import tempfile
 from bisect import bisect
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -28,7 +31,7 @@ import numpy as np
 
 from .errors import UserError
 from .settings import AugmentSettings
-from .texts import clean, normalise
+from .texts import clean, identity, normalise, sides
 
 MASK = "[MASK]"
 Row = dict[str, Any]
@@ -56,8 +59,9 @@ def augment(
     """The original rows, then the augmented ones: label null, id of the original + "-k".
 
     Left out are repetitions of any text, texts without a word, and texts whose normalised form is
-    in `exclude` (dev and test rows). The draws of a row depend on `seed` and its id alone: other
-    rows do not change which of its words are masked, swapped or kept.
+    in `exclude` (dev and test rows); a pair is one text in this. The draws of a row depend on
+    `seed` and its id alone: other rows do not change which of its words are masked, swapped or
+    kept.
     """
     if language not in TAGGERS:
         raise UserError(
@@ -65,19 +69,33 @@ def augment(
         )
     if not settings.enabled:
         return list(rows)
-    tagged = [TAGGERS[language](row["text"]) for row in rows]
-    vocabulary = Vocabulary(token for tokens in tagged for token in tokens)
-    seen = {clean(row["text"]) for row in rows}
+    tagged = [[TAGGERS[language](text) for text in sides(row)] for row in rows]
+    vocabulary = Vocabulary(token for parts in tagged for tokens in parts for token in tokens)
+    seen = {tuple(map(clean, sides(row))) for row in rows}
     forbidden = set(exclude)
     augmented = []
-    for row, tokens in zip(rows, tagged, strict=True):
+    for row, parts in zip(rows, tagged, strict=True):
         generator = np.random.default_rng([seed, _number(row["id"])])
-        for k, text in enumerate(_draws(tokens, vocabulary, settings, generator), 1):
-            has_word = normalise(text.replace(MASK, ""))
-            if has_word and text not in seen and normalise(text) not in forbidden:
-                seen.add(text)
-                augmented.append({"id": f"{row['id']}-{k}", "text": text, "label": None})
+        drawn = [_draws(tokens, vocabulary, settings, generator) for tokens in parts]
+        for k, texts in enumerate(_in_turn(sides(row), drawn), 1):
+            has_words = all(normalise(text.replace(MASK, "")) for text in texts)
+            if has_words and texts not in seen and identity(*texts) not in forbidden:
+                seen.add(texts)
+                pair = {"text_pair": texts[1]} if texts[1:] else {}
+                augmented.append(
+                    {"id": f"{row['id']}-{k}", "text": texts[0], **pair, "label": None}
+                )
     return [*rows, *augmented]
+
+
+def _in_turn(originals: list[str], drawn: list[list[str]]) -> Iterator[tuple[str, ...]]:
+    """The draws of a text as they are; of a pair, the first side's, the second's, both, and so on,
+    the other side as it was."""
+    for k, texts in enumerate(zip(*drawn, strict=True)):
+        if len(originals) == 1 or k % 3 == 2:
+            yield texts
+        else:
+            yield (texts[0], clean(originals[1])) if k % 3 == 0 else (clean(originals[0]), texts[1])
 
 
 def _number(row_id: str) -> int:

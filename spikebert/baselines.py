@@ -1,4 +1,5 @@
-"""What any neural model has to beat: n-gram frequencies and logistic regression."""
+"""What any neural model has to beat: n-gram frequencies and logistic regression, of scores ridge
+regression. A pair is read as one text, its sides joined by a space."""
 
 from __future__ import annotations
 
@@ -7,18 +8,20 @@ import time
 from pathlib import Path
 
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 
+from .metrics import headline, scores
 from .records import Record, write_predictions, write_record
 from .settings import TfidfSettings, digest
-from .steps import Corpus, Run, commit, hardware, versions
+from .steps import Corpus, Run, commit, hardware, judge, versions
+from .texts import sides
 from .training import peak_rss_bytes
 
 
-def tfidf_model(language: str, max_ngram: int, c: float) -> Pipeline:
+def tfidf_model(language: str, max_ngram: int, c: float, regression: bool = False) -> Pipeline:
     """Sublinear TF-IDF of words (English) or characters (Chinese, which has no blanks), then
-    logistic regression with inverse regularisation `c`."""
+    logistic regression, or ridge regression of scores, with inverse regularisation `c`."""
     analyzer = "char" if language == "zh" else "word"
     pattern = r"(?u)\b\w+\b|[!?]"
     vectors = TfidfVectorizer(
@@ -28,7 +31,8 @@ def tfidf_model(language: str, max_ngram: int, c: float) -> Pipeline:
         sublinear_tf=True,
         min_df=2,
     )
-    return make_pipeline(vectors, LogisticRegression(C=c, max_iter=1000))
+    last = Ridge(alpha=1 / c) if regression else LogisticRegression(C=c, max_iter=1000)
+    return make_pipeline(vectors, last)
 
 
 def tfidf(
@@ -42,20 +46,21 @@ def tfidf(
     """Fit one model per C, keep the best on dev, read test once. No seed enters: it is exact."""
     started = time.perf_counter()
     corpus = Corpus.read(corpus_dir)
-    x, y = ([[row[key] for row in rows] for rows in (corpus.train, corpus.dev, corpus.test)]
-            for key in ("text", "label"))  # fmt: skip
+    splits = (corpus.train, corpus.dev, corpus.test)
+    x = [[" ".join(sides(row)) for row in rows] for rows in splits]
+    y = [[row["label"] for row in rows] for rows in splits]
     scored = []
     for c in settings.inverse_regularisation:
-        model = tfidf_model(language, settings.max_ngram, c).fit(x[0], y[0])
-        scored.append((model.score(x[1], y[1]), -c, model))
+        model = tfidf_model(language, settings.max_ngram, c, corpus.labels is None)
+        answers = model.fit(x[0], y[0]).predict(x[1]).tolist()
+        scored.append((headline(scores(corpus.metric, y[1], answers)), -c, model))
     best, minus_c, model = max(scored, key=lambda s: s[:2])
     wall_s = time.perf_counter() - started
-    guesses = model.predict(x[2]).tolist()
+    answers, guesses = (model.predict(texts).tolist() for texts in x[1:])
     described = {"tfidf": dataclasses.asdict(settings) | {"language": language}}
     result = Record(
         **{k: v for k, v in dataclasses.asdict(run).items() if k != "teacher"},
-        accuracy_dev=float(best),
-        accuracy_test=sum(p == g for p, g in zip(guesses, y[2], strict=True)) / len(guesses),
+        **(judge(corpus, "dev", y[1], answers) | judge(corpus, "test", y[2], guesses)),
         n_train=len(y[0]),
         n_dev=len(y[1]),
         n_test=len(y[2]),
@@ -70,7 +75,7 @@ def tfidf(
         versions=versions(),
         commit=commit(),
         hardware=hardware(),
-        history=[{"C": -minus_c, "accuracy_dev": float(best)}],
+        history=[{"C": -minus_c, f"{corpus.metric}_dev": float(best)}],
     )
     write_predictions(predictions, [row["id"] for row in corpus.test], y[2], guesses)
     write_record(record, result)

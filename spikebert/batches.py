@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 from transformers import AutoTokenizer, DataCollatorWithPadding, PreTrainedTokenizerBase
 
 from .errors import UserError
+from .texts import sides
 
 MASK = "[MASK]"  # as the augmentation writes it, whatever the tokenizer calls its own
 TEACHER_LABEL = -100  # on augmented rows: the loss asks the teacher
+TEACHER_SCORE = math.nan  # the same, where labels are scores
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")  # what a model reads of an example
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
@@ -43,21 +47,29 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
 def encode(
     rows: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> list[dict[str, Any]]:
-    """Rows {"text", "label"?} -> examples {"input_ids": [N], "attention_mask": [N], "labels"?}.
+    """Rows {"text", "text_pair"?, "label"?} -> examples {"input_ids": [N], "attention_mask": [N],
+    "token_type_ids"?: [N], "labels"?}.
 
-    A label of None, on an augmented row, becomes TEACHER_LABEL; a row without one stays without.
+    A pair is read as BERT reads it, [CLS] a [SEP] b [SEP], the longer side cut first, with types 0
+    and 1 for its sides where the tokenizer's model knows types. A label of None, on an augmented
+    row, becomes TEACHER_LABEL or, where any label is a score, TEACHER_SCORE; a row without one
+    stays without.
     """
     if not rows:
         raise UserError(
             "rows of text", expected="one or more", got="none", fix="check the corpus and its caps"
         )
-    texts = [row["text"].replace(MASK, tokenizer.mask_token) for row in rows]
-    encoded = tokenizer(texts, truncation=True, max_length=max_length, return_token_type_ids=False)
+    columns = list(zip(*map(sides, rows), strict=True))
+    texts = [[text.replace(MASK, tokenizer.mask_token) for text in column] for column in columns]
+    types = len(texts) == 2 and "token_type_ids" in tokenizer.model_input_names
+    encoded = tokenizer(*texts, truncation=True, max_length=max_length, return_token_type_ids=types)
+    scores = any(isinstance(row.get("label"), float) for row in rows)
+    asked: float = TEACHER_SCORE if scores else TEACHER_LABEL
     examples = []
     for i, row in enumerate(rows):
-        example = {name: encoded[name][i] for name in ("input_ids", "attention_mask")}
+        example = {name: encoded[name][i] for name in INPUTS if name in encoded}
         if "label" in row:
-            example["labels"] = TEACHER_LABEL if row["label"] is None else int(row["label"])
+            example["labels"] = asked if row["label"] is None else row["label"]
         examples.append(example)
     return examples
 

@@ -146,10 +146,10 @@ def results(facts: Facts) -> list[Any]:
     if record is None:
         return []
     peers = of_same_name(facts)
-    values = {f"test accuracy, seed {record.seed}": record.accuracy_test}
+    values = {f"test {record.metric}, seed {record.seed}": record.score}
     if len(peers) > 1:
-        mean = summarise([peer.accuracy_test for peer in peers]).mean
-        values[f"test accuracy, mean of {len(peers)} seeds"] = round(mean, 6)
+        mean = summarise([peer.score for peer in peers]).mean
+        values[f"test {record.metric}, mean of {len(peers)} seeds"] = round(mean, 6)
     stand_in = f" ({STAND_IN})" if facts.analogues else ""
     return [
         EvalResult(
@@ -157,7 +157,7 @@ def results(facts: Facts) -> list[Any]:
             dataset_type=record.dataset,
             dataset_name=record.source + stand_in,
             dataset_split="test",
-            metric_type="accuracy",
+            metric_type=record.metric,
             metric_name=name,
             metric_value=value,
         )
@@ -212,9 +212,10 @@ def accuracy(facts: Facts) -> str:
     record = facts.record
     if record is None:
         return "Not stated: no record was given."
+    of = "of" if record.metric == "accuracy" else f"({record.metric}) on"
     about = (
-        f"These weights (seed {record.seed}): {100 * record.accuracy_test:.2f} % of "
-        f"{record.n_test} test rows, {100 * record.accuracy_dev:.2f} % of {record.n_dev} dev rows, "
+        f"These weights (seed {record.seed}): {100 * record.score:.2f} % {of} "
+        f"{record.n_test} test rows, {100 * record.score_dev:.2f} % {of} {record.n_dev} dev rows, "
         f"by which they were chosen. Trained on {record.n_train} rows."
     )
     unknown = ""

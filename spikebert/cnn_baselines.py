@@ -67,10 +67,10 @@ def snn_textcnn(
     trained = load_model(AutoModelForSequenceClassification, textcnn_dir)
     config = trained.config
     found = (config.model_type, config.num_labels)
-    if found != (TextCnnConfig.model_type, len(corpus.labels)):
+    if found != (TextCnnConfig.model_type, corpus.num_labels):
         raise UserError(
             f"model in {textcnn_dir}",
-            expected=f"a {TextCnnConfig.model_type} of {len(corpus.labels)} classes",
+            expected=f"a {TextCnnConfig.model_type} of {corpus.num_labels} classes",
             got=f"a {found[0]} of {found[1]}",
             fix="train a TextCNN on this set",
         )

@@ -1,8 +1,9 @@
 """From files to clean rows: labelled sets in three splits, and unlabelled sentences.
 
 Two texts are the same when their letters and digits are (`texts.normalise`): case, accents, spaces,
-punctuation and the tokenisation of MR and SST make no difference. A row's id is a hash of that, and
-duplicates, splits and leaks are all judged by it.
+punctuation and the tokenisation of MR and SST make no difference. A pair of texts is one text in
+this, both sides in their order. A row's id is a hash of that, and duplicates, splits and leaks are
+all judged by it.
 
     files --make_splits--> splits of one set --make_corpus--> corpus free of others' test rows
     files --make_unlabelled--> sentences free of every corpus's dev and test rows
@@ -11,9 +12,11 @@ duplicates, splits and leaks are all judged by it.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -25,12 +28,14 @@ from .records import read_json, write_json, write_text
 from .settings import check
 from .specs import CORPUS_SCHEMA, LANGUAGES, SPLITS, UNLABELLED_SCHEMA
 from .strict_json import parse_json
-from .texts import clean, normalise, split_of, text_id, usable_sentences
+from .tasks import ACCURACY, REGRESSION, check_task, metric_of, task_of
+from .texts import clean, identity, normalise, sides, split_of, text_id, usable_sentences
 
 DEFAULT_SHARES = {"dev": 0.1, "test": 0.1}
 PERCENTILES = (5, 50, 95, 100)
 STATS = "stats.json"
 HELD_OUT = "held_out.json"
+HIDDEN = "GLUE writes -1 where labels are hidden: take the validation split as the test split"
 AGAIN = "make the corpus first, or make it again"
 
 Row = dict[str, Any]
@@ -69,6 +74,7 @@ def make_splits(
     splits, and nowhere if one split gives it two labels. Returns the stats.
     """
     check(spec, CORPUS_SCHEMA, f"data set {name}")
+    check_task(name, spec)
     dropped: Counter[str] = Counter()
     candidates: dict[str, list[Row]] = {split: [] for split in SPLITS}
     files = []
@@ -87,12 +93,34 @@ def make_splits(
         "name": name,
         **{key: spec.get(key) for key in ("language", "description", "licence", "labels")},
         "analogue": spec.get("analogue", False),
+        **_about_task(spec),
         "files": files,
         "shares": _shares(spec),
         "rows_read": read,
         "dropped": _counts(dropped),
     }
     return _write_corpus(splits, stats, Path(out), {})
+
+
+def _about_task(spec: Row) -> Row:
+    """What stats.json says beside the classes: range, metric, and what stands in for hidden labels.
+
+    GLUE hides the labels of its test splits, so that its validation split is the test split here.
+    """
+    about: Row = {"range": spec["range"]} if task_of(spec) == REGRESSION else {}
+    if (metric := metric_of(spec)) != ACCURACY:
+        about["metric"] = metric
+    parts = {file["hub_split"] for file in spec["files"] if file.get("split") == "test"
+             and "hub_split" in file}  # fmt: skip
+    if parts - {"test"}:
+        about["test_from"] = ", ".join(sorted(parts))
+        if not _has_dev(spec):
+            about["dev_from"] = "train, by hash"
+    return about
+
+
+def _has_dev(spec: Row) -> bool:
+    return any("split_column" in f or f.get("split") == "dev" for f in spec["files"])
 
 
 def _shares(spec: Row) -> dict[str, float]:
@@ -102,21 +130,24 @@ def _shares(spec: Row) -> dict[str, float]:
 def _labelled_rows(
     raws: Iterator[Raw], file: Row, spec: Row, dropped: Counter[str]
 ) -> Iterator[Row]:
-    """Rows with id, text, label and split; those without a text or a class are counted."""
+    """Rows with id, text (text_pair), label and split; those without a text or a class are
+    counted."""
     for raw in raws:
         cut = file.get("sentences", False)
         for text in usable_sentences(raw.text, spec["language"]) if cut else [clean(raw.text)]:
             label = file.get("label", raw.label)
+            pair = None if raw.pair is None else clean(raw.pair)
             if label == NEUTRAL:
                 dropped["neutral"] += 1
-            elif not normalise(text):
+            elif not normalise(text) or (pair is not None and not normalise(pair)):
                 dropped["empty"] += 1
             else:
                 yield {
-                    "id": text_id(text),
+                    "id": text_id(text, pair),
                     "text": text,
-                    "label": _label_id(label, spec["labels"], raw.where),
-                    "split": _choose_split(raw, text, file, spec),
+                    **({} if pair is None else {"text_pair": pair}),
+                    "label": _label(label, spec, raw.where),
+                    "split": _choose_split(raw, text, pair, file, spec),
                 }
 
 
@@ -125,6 +156,29 @@ def _provenance(file: Row, sha256: str | None) -> Row:
     keys = ["source", "package", "repository", "commit", "revision", "name", "hub_split"]
     keys += ["data_files", "path"]
     return {key: file[key] for key in keys if key in file} | {"sha256": sha256}
+
+
+def _label(label: str | None, spec: Row, where: str) -> int | float:
+    """The class's id, or the score."""
+    if task_of(spec) == REGRESSION:
+        return _score(label, spec["range"], where)
+    return _label_id(label, spec["labels"], where)
+
+
+def _score(label: str | None, limits: list[float], where: str) -> float:
+    """A finite number within `limits`."""
+    try:
+        score = float(label or "")
+    except ValueError:
+        score = math.nan
+    if not limits[0] <= score <= limits[1]:
+        raise UserError(
+            f"score of row {where}",
+            expected=f"a number in {limits[0]:g} to {limits[1]:g}",
+            got=label,
+            fix=HIDDEN if score == -1 else "mend the row, or `range`",
+        )
+    return score
 
 
 def _label_id(label: str | None, labels: list[str], where: str) -> int:
@@ -138,23 +192,22 @@ def _label_id(label: str | None, labels: list[str], where: str) -> int:
         f"label of row {where}",
         expected=f"one of {', '.join(labels)}, or its index",
         got=label,
-        fix="mend the row, or `labels`",
+        fix=HIDDEN if label == "-1" else "mend the row, or `labels`",
     )
 
 
-def _choose_split(raw: Raw, text: str, file: Row, spec: Row) -> str:
+def _choose_split(raw: Raw, text: str, pair: str | None, file: Row, spec: Row) -> str:
     """The file's split, else the row's, else by hash; an official train may give dev by hash."""
     shares = _shares(spec)
     split = file.get("split", raw.split)
     if split is None:
-        return split_of(text, shares)
+        return split_of(text, shares, pair)
     if split not in SPLITS:
         raise UserError(
             f"split of row {raw.where}", expected=", ".join(SPLITS), got=split, fix="mend the row"
         )
-    has_dev = any("split_column" in f or f.get("split") == "dev" for f in spec["files"])
-    if split == "train" and not has_dev:
-        return split_of(text, {"test": 0.0, "dev": shares["dev"]})
+    if split == "train" and not _has_dev(spec):
+        return split_of(text, {"test": 0.0, "dev": shares["dev"]}, pair)
     return split
 
 
@@ -172,7 +225,7 @@ def _deduplicate(candidates: dict[str, list[Row]], dropped: Counter[str]) -> dic
     splits: dict[str, list[Row]] = {}
     taken: dict[str, str] = {}
     for split in ("test", "dev", "train"):
-        labels: dict[str, set[int]] = {}
+        labels: dict[str, set[float]] = {}
         for row in candidates[split]:
             labels.setdefault(row["id"], set()).add(row["label"])
         splits[split] = []
@@ -188,14 +241,16 @@ def _deduplicate(candidates: dict[str, list[Row]], dropped: Counter[str]) -> dic
     return splits
 
 
-def _check_splits(splits: dict[str, list[Row]], labels: list[str], name: str) -> None:
+def _check_splits(splits: dict[str, list[Row]], labels: list[str] | None, name: str) -> None:
     for split, rows in splits.items():
         classes = len({row["label"] for row in rows})
         if classes < 2:
             raise UserError(
                 f"{name}, split {split}",
-                expected=f"rows of at least two of the classes {', '.join(labels)}",
-                got=f"{len(rows)} rows" + (" of one class" if classes else ""),
+                expected="rows of at least two "
+                + (f"of the classes {', '.join(labels)}" if labels else "scores"),
+                got=f"{len(rows)} rows"
+                + (f" of one {'class' if labels else 'score'}" if classes else ""),
                 fix="give more rows, or other shares in `split`",
             )
 
@@ -211,25 +266,25 @@ def make_corpus(
 
     Train and dev rows that stand in the test split of another set are dropped (SST and MR share
     sentences); test rows never are. Then each split is cut to its cap, rows with the smallest hash
-    first. held_out.json lists the normalised texts that no training file of this set may hold: its
-    own dev and test rows and the other sets' test rows. Returns the stats.
+    first. held_out.json lists the identities (`texts.identity`) that no training file of this set
+    may hold: its own dev and test rows and the other sets' test rows. Returns the stats.
     """
     check(caps or {}, CORPUS_SCHEMA["properties"]["caps"], f"caps of {name}")
-    stats, labels = read_stats(splits), read_labels(splits)
+    stats, labels = read_stats(splits), read_classes(splits)
     own = {split: read_labelled(splits, split, labels) for split in SPLITS}
     foreign = {
-        normalise(row["text"])
+        row_identity(row)
         for other in others
         if Path(other).resolve() != Path(splits).resolve()
         for row in read_rows(Path(other) / "test.jsonl")
     }
-    held_out = foreign | {normalise(row["text"]) for s in ("dev", "test") for row in own[s]}
+    held_out = foreign | {row_identity(row) for s in ("dev", "test") for row in own[s]}
     dropped: Counter[str] = Counter()
     kept: dict[str, list[Row]] = {}
     for split, rows in own.items():
         free = rows
         if split != "test":
-            free = [row for row in rows if normalise(row["text"]) not in foreign]
+            free = [row for row in rows if row_identity(row) not in foreign]
         kept[split] = _smallest(free, (caps or {}).get(split))
         dropped[f"{split}_in_test_of_another_set"] = len(rows) - len(free)
         dropped[f"{split}_over_cap"] = len(free) - len(kept[split])
@@ -238,8 +293,13 @@ def make_corpus(
     return _write_corpus(kept, stats, Path(out), {HELD_OUT: sorted(held_out)})
 
 
+def row_identity(row: Row) -> str:
+    """`texts.identity` of a row."""
+    return identity(*sides(row))
+
+
 def read_held_out(corpus: Path) -> set[str]:
-    """The normalised texts that no training file of this corpus may hold."""
+    """The identities that no training file of this corpus may hold."""
     path = Path(corpus) / HELD_OUT
     texts = read_json(path, fix=AGAIN)
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
@@ -258,10 +318,10 @@ def read_stats(corpus: str | Path) -> dict[str, Any]:
 
 
 def read_labels(corpus: str | Path) -> list[str]:
-    """The names of the classes, in the order of their numbers."""
+    """The names of the classes, in the order of their numbers; a set of scores is refused."""
     labels: Any = read_stats(corpus).get("labels")
     try:
-        check(labels, CORPUS_SCHEMA["properties"]["labels"], "stats.json")
+        check(labels, CORPUS_SCHEMA["properties"]["labels"] | {"type": "array"}, "stats.json")
     except UserError:
         raise UserError(
             f"labels in {Path(corpus) / STATS}",
@@ -272,16 +332,30 @@ def read_labels(corpus: str | Path) -> list[str]:
     return list(labels)
 
 
-def read_labelled(corpus: str | Path, split: str, labels: Sequence[str]) -> list[Row]:
-    """The rows of a split, each with a class of `labels`.
+def read_classes(corpus: str | Path) -> list[str] | None:
+    """The same; None for a set of scores."""
+    return None if read_stats(corpus).get("labels", ()) is None else read_labels(corpus)
+
+
+def read_labelled(corpus: str | Path, split: str, labels: Sequence[str] | None) -> list[Row]:
+    """The rows of a split, each with a class of `labels` or, where that is None, with a score.
 
     Raises:
-        UserError: the file is missing or broken, or a row has no class, or one too many.
+        UserError: the file is missing or broken, or a row has no class, or one too many, or no
+            score.
     """
     path = Path(corpus) / f"{split}.jsonl"
     rows = read_rows(path)
     for row in rows:
-        if row.get("label") not in range(len(labels)):
+        if labels is None:
+            if not isinstance(row.get("label"), float):
+                raise UserError(
+                    f"label of row {row['id']} in {path}",
+                    expected="a score, as 2.0",
+                    got=row.get("label"),
+                    fix=AGAIN,
+                )
+        elif type(row.get("label")) is not int or row["label"] not in range(len(labels)):
             raise UserError(
                 f"label of row {row['id']} in {path}",
                 expected=f"0 to {len(labels) - 1}, for {', '.join(labels)}",
@@ -300,8 +374,8 @@ def _write_corpus(
             rows = sorted(splits[split], key=lambda row: row["id"])
             file = part / f"{split}.jsonl"
             write_rows(file, rows)
-            classes = Counter(stats["labels"][row["label"]] for row in rows)
-            described[split] = {"classes": dict(sorted(classes.items()))} | _describe(rows, file)
+            labels = _labels_of(rows, stats["labels"])
+            described[split] = labels | _describe(rows, file)
         stats = stats | {
             "rows_kept": sum(len(rows) for rows in splits.values()),
             "splits": described,
@@ -312,12 +386,22 @@ def _write_corpus(
     return stats
 
 
+def _labels_of(rows: list[Row], names: list[str] | None) -> Row:
+    """How many rows each class has, or the least, mean and greatest score."""
+    if names is None:
+        scores = [row["label"] for row in rows]
+        return {"scores": {"min": min(scores), "mean": fmean(scores), "max": max(scores)}}
+    classes = Counter(names[row["label"]] for row in rows)
+    return {"classes": dict(sorted(classes.items()))}
+
+
 def _describe(rows: list[Row], file: Path) -> Row:
-    """Number, length percentiles (characters, words between spaces) and the sum of the file."""
+    """Number, length percentiles (characters, words between spaces; of a pair both sides) and the
+    sum of the file."""
     return {
         "rows": len(rows),
-        "characters": _percentiles([len(row["text"]) for row in rows]),
-        "words": _percentiles([len(row["text"].split()) for row in rows]),
+        "characters": _percentiles([sum(map(len, sides(row))) for row in rows]),
+        "words": _percentiles([sum(len(text.split()) for text in sides(row)) for row in rows]),
         "sha256": sources.sha256_of(file),
     }
 
@@ -339,8 +423,8 @@ def make_unlabelled(
 ) -> dict[str, Any]:
     """Write text.jsonl, one sentence a row, sorted by hash, and stats.json. Returns the stats.
 
-    Left out are documents and sentences that equal a dev or test row, or one sentence of such a
-    row, of any of the `corpora` (folders of this language).
+    Left out are documents and sentences that equal a dev or test row, one side of such a pair, or
+    one sentence of either, of any of the `corpora` (folders of this language).
     """
     check(language, {"enum": list(LANGUAGES)}, "language of unlabelled text")
     check(spec, UNLABELLED_SCHEMA, f"unlabelled text {language}")
@@ -349,10 +433,12 @@ def make_unlabelled(
     files = []
     for file in map(hub.pinned, spec["files"]):
         raws, sha256 = read_raw(file, Path(cache), mirror)
-        added = pool.add((raw.text for raw in raws), file)
+        texts = (text for raw in raws for text in (raw.text, raw.pair) if text is not None)
+        added = pool.add(texts, file)
         files.append(_provenance(file, sha256) | {"sentences": added})
     for folder in folders if spec.get("include_training_rows") else ():
-        added = pool.add((row["text"] for row in read_rows(folder / "train.jsonl")), {})
+        rows = read_rows(folder / "train.jsonl")
+        added = pool.add((text for row in rows for text in sides(row)), {})
         files.append({"source": f"training rows of {folder.name}", "sentences": added})
     ids = sorted(pool.texts)
     rows = [{"id": key, "text": pool.texts[key]} for key in ids[: spec.get("max_sentences")]]
@@ -376,13 +462,14 @@ def make_unlabelled(
 
 
 def _forbidden(corpora: list[Path], language: str) -> set[str]:
-    """Ids of all dev and test rows and of their sentences."""
+    """Ids of all dev and test rows, of pairs each side, and of their sentences."""
     ids = set()
     for folder in corpora:
         for split in ("dev", "test"):
             for row in read_rows(folder / f"{split}.jsonl"):
-                ids.add(text_id(row["text"]))
-                ids |= {text_id(piece) for piece in usable_sentences(row["text"], language)}
+                for text in sides(row):
+                    ids.add(text_id(text))
+                    ids |= {text_id(piece) for piece in usable_sentences(text, language)}
     return ids
 
 
@@ -427,7 +514,8 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Rows with id, text and, where given, label (an int or null); anything else is an error."""
+    """Rows with id, text and, where given, text_pair and label (a class's id, a finite score or
+    null); anything else is an error."""
     path = Path(path)
     try:
         lines = path.read_bytes().decode("utf-8").split("\n")
@@ -443,14 +531,15 @@ def read_rows(path: Path) -> list[Row]:
             row = parse_json(line)
             label = row.get("label")
             valid = isinstance(row["id"], str) and isinstance(row["text"], str)
-            valid &= label is None or (isinstance(label, int) and not isinstance(label, bool))
-            row["text"].encode()  # half of a surrogate pair is no text
-        except (ValueError, AttributeError, KeyError, TypeError):
+            valid &= isinstance(row.get("text_pair", ""), str)
+            valid &= label is None or (not isinstance(label, bool) and math.isfinite(label))
+            "".join(sides(row)).encode()  # half of a surrogate pair is no text
+        except (ValueError, AttributeError, KeyError, TypeError, OverflowError):
             valid = False
         if not valid:
             raise UserError(
                 f"row {path}:{number}",
-                expected='{"id": str, "text": str, "label": int or null}',
+                expected='{"id": str, "text": str, "text_pair": str, "label": number or null}',
                 got=line[:80],
                 fix="make the file again",
             )
@@ -461,23 +550,31 @@ def read_rows(path: Path) -> list[Row]:
 def find_leaks(corpora: Iterable[Path], against: Iterable[Path]) -> list[Row]:
     """Every test split against every train and dev split of the `corpora` and the files `against`.
 
-    Texts are compared normalised. An entry {"test", "file", "rows", "ids"} stands for each pair
-    that shares rows; an empty list is the proof that none does.
+    Texts are compared normalised. An unlabelled row must not be one side of a test pair, either;
+    labelled pairs may share a side. An entry {"test", "file", "rows", "ids"} stands for each two
+    files that share rows; an empty list is the proof that none do.
     """
     folders = [Path(folder) for folder in corpora]
-    tests = {folder / "test.jsonl": _text_ids(folder / "test.jsonl") for folder in folders}
+    tests = {folder / "test.jsonl": read_rows(folder / "test.jsonl") for folder in folders}
+    rows_of = {test: set(map(row_id, rows)) for test, rows in tests.items()}
+    sides_of = {
+        test: rows_of[test] | {text_id(text) for row in rows for text in sides(row)}
+        for test, rows in tests.items()
+    }
     files = [folder / f"{split}.jsonl" for folder in folders for split in ("train", "dev")]
     files += [file for file in map(Path, against) if file not in files and file not in tests]
     leaks = []
     for file in files:
-        ids = _text_ids(file)
-        for test, held_out in tests.items():
-            if shared := sorted(ids & held_out):
+        rows = read_rows(file)
+        labelled = {row_id(row) for row in rows if "label" in row}
+        unlabelled = {row_id(row) for row in rows if "label" not in row}
+        for test in tests:
+            if shared := sorted(labelled & rows_of[test] | unlabelled & sides_of[test]):
                 leaks.append(
                     {"test": str(test), "file": str(file), "rows": len(shared), "ids": shared[:20]}
                 )
     return leaks
 
 
-def _text_ids(path: Path) -> set[str]:
-    return {text_id(row["text"]) for row in read_rows(path)}
+def row_id(row: Row) -> str:
+    return text_id(*sides(row))

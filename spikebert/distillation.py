@@ -5,15 +5,15 @@ Their forward returns {"loss", "logits", named losses}; `training.fit` needs no 
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from .errors import UserError
-from .losses import Alignment, label_loss, logits_loss
+from .losses import Alignment, gold_loss, label_loss, logits_loss
 from .modeling import SpikeBertPreTrainedModel
 from .settings import DistillSettings, Stage2Settings
 from .students import DenseStudent, as_spiking, identity_of
@@ -29,13 +29,30 @@ class Classifier(nn.Module):
         self.model = model
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        labels: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """ids, mask [B, N], labels [B] -> logits [B, C] and, with labels, the cross-entropy."""
-        logits = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+        """ids, mask and, of pairs, types [B, N], labels [B] -> logits [B, C] and, with labels,
+        their `gold_loss`."""
+        types = types_for(self.model, token_type_ids)
+        logits = self.model(input_ids=input_ids, attention_mask=attention_mask, **types).logits
         if labels is None:
             return {"logits": logits}
-        return {"loss": F.cross_entropy(logits.float(), labels), "logits": logits}
+        return {"loss": gold_loss(logits, labels), "logits": logits}
+
+
+def types_for(model: nn.Module, token_type_ids: Tensor | None) -> dict[str, Tensor]:
+    """The argument that tells a model the sides of a pair; none for a model that takes none (the
+    student, DistilBERT)."""
+    if (
+        token_type_ids is None
+        or "token_type_ids" not in inspect.signature(model.forward).parameters
+    ):
+        return {}
+    return {"token_type_ids": token_type_ids}
 
 
 class _Distillation(nn.Module):
@@ -67,16 +84,23 @@ class _Distillation(nn.Module):
         return super()._apply(fn, recurse)
 
     def both(
-        self, input_ids: Tensor, attention_mask: Tensor, states: States, logits: Tensor | None
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        states: States,
+        logits: Tensor | None,
+        token_type_ids: Tensor | None = None,
     ) -> tuple[Any, States, Tensor | None]:
         """The student's output on a batch, and the teacher's hidden states and logits: those given
         or, where none are, what it says now."""
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         if states is None:
+            types = types_for(self.teacher, token_type_ids)
             with torch.no_grad():
-                taught = self.teacher(**inputs, output_hidden_states=True)
+                taught = self.teacher(**inputs, **types, output_hidden_states=True)
             states, logits = taught.hidden_states, getattr(taught, "logits", None)
-        return self.student(**inputs, output_hidden_states=True), states, logits
+        types = types_for(self.student, token_type_ids)
+        return self.student(**inputs, **types, output_hidden_states=True), states, logits
 
     def aligned(self, out: Any, states: Any, mask: Tensor) -> dict[str, Tensor]:
         """L_emb and L_fea of a batch; one whose weight is 0 is not computed."""
@@ -121,16 +145,21 @@ class TaskDistillation(_Distillation):
         labels: Tensor,
         states: States = None,
         teacher_logits: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """ids, mask [B, N], labels [B] with -100 for the teacher's, and what the teacher says, if
-        it is kept (`taught`) -> losses and logits.
+        """ids, mask [B, N], labels [B] with -100 (of scores NaN) for the teacher's, and what the
+        teacher says, if it is kept (`taught`) -> losses and logits. The types of a pair are for the
+        teacher and for a dense student; a spiking one takes none.
 
-        In evaluation the teacher is not asked: cross-entropy is the loss.
+        In evaluation the teacher is not asked: `gold_loss` is the loss.
         """
         if not self.training:
-            logits: Tensor = self.student(input_ids, attention_mask).logits
-            return {"loss": F.cross_entropy(logits, labels), "logits": logits}
-        out, states, taught = self.both(input_ids, attention_mask, states, teacher_logits)
+            types = types_for(self.student, token_type_ids)
+            logits: Tensor = self.student(input_ids, attention_mask, **types).logits
+            return {"loss": gold_loss(logits, labels), "logits": logits}
+        out, states, taught = self.both(
+            input_ids, attention_mask, states, teacher_logits, token_type_ids
+        )
         assert taught is not None
         temperature = self.settings.temperature
         losses = self.aligned(out, states, attention_mask) | {

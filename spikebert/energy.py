@@ -111,7 +111,9 @@ def dense_products(attention: Any) -> Operands:
     def macs(x: Tensor) -> int:
         return x.shape[0] * x.shape[1] ** 2 * x.shape[2]
 
-    return {"k": (attention.key, macs), "v": (attention.value, macs)}
+    names = ("k_lin", "v_lin") if hasattr(attention, "k_lin") else ("key", "value")
+    key, value = (getattr(attention, name) for name in names)  # DistilBERT's names, and BERT's
+    return {"k": (key, macs), "v": (value, macs)}
 
 
 # By name of class, a base class's included, so that no other library is loaded for it.
@@ -119,6 +121,7 @@ PRODUCTS: dict[str, Rule] = {
     "SpikingSelfAttention": spiking_products,
     "BertSelfAttention": dense_products,
     "RobertaSelfAttention": dense_products,
+    "DistilBertSelfAttention": dense_products,
 }
 
 

@@ -49,7 +49,8 @@ def measure_folder(
             fix="change it",
         )
     rows = read_rows(corpus / f"{split}.jsonl")[:limit]
-    texts = encode([{"text": row["text"]} for row in rows], tokenizer, longest)
+    unlabelled = [{k: v for k, v in row.items() if k != "label"} for row in rows]
+    texts = encode(unlabelled, tokenizer, longest)
     tokens = sorted(len(text["input_ids"]) for text in texts)
     ids = torch.zeros(1, length, dtype=torch.long)
     timesteps = getattr(config, "timesteps", None)  # of a spiking network

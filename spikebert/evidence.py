@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import UserError
-from .records import Record, read_predictions, read_records, write_text
+from .records import Record, read_accuracies, read_predictions, write_text
 from .schema import BASE
 from .significance import (
     DRAWS,
@@ -88,10 +88,10 @@ def gather(
         runs = {r.id: r for key, members in groups.items() if key[0] == dataset for r in members}
         found = right_rows({name: predictions[name] for name in runs if name in predictions})
         for name, rows in found.items():
-            if abs(rows.mean() - runs[name].accuracy_test) > 1e-6:
+            if abs(rows.mean() - runs[name].score) > 1e-6:
                 raise UserError(
                     f"predictions of {name}",
-                    expected=f"the accuracy of its record, {runs[name].accuracy_test:.6f}",
+                    expected=f"the accuracy of its record, {runs[name].score:.6f}",
                     got=f"{rows.mean():.6f}",
                     fix="the two are of different runs: run the workflow again for this set",
                 )
@@ -104,7 +104,7 @@ def read_evidence(
 ) -> Evidence:
     """Evidence from files; predictions are named `<id of the run>.csv`."""
     rows = {Path(path).name.removesuffix(".csv"): read_predictions(path) for path in predictions}
-    return gather(read_records(records), rows, notes)
+    return gather(read_accuracies(records), rows, notes)
 
 
 def compare(evidence: Evidence, dataset: str, first: Label, second: Label) -> Comparison | str:
@@ -178,15 +178,16 @@ def reasons(evidence: Evidence, results: Mapping[str, Comparison | str]) -> str:
 # Sheets
 
 
-def _printed(frame: pd.DataFrame, formats: Mapping[str, str], paper: str) -> pd.DataFrame:
+def _printed(frame: pd.DataFrame, formats: Mapping[str, str], paper: str | None) -> pd.DataFrame:
     text = frame.astype(object).copy()
     for name in frame.columns:
         form = formats.get(name, "")
         text[name] = ["" if pd.isna(v) else format(v, form) for v in frame[name]]
-    text[paper] = [
-        f"{value}†" if status == "recalled" else value
-        for value, status in zip(text[paper], frame["paper_status"], strict=True)
-    ]
+    if paper:
+        text[paper] = [
+            f"{value}†" if status == "recalled" else value
+            for value, status in zip(text[paper], frame["paper_status"], strict=True)
+        ]
     return text
 
 
@@ -195,19 +196,19 @@ def write_sheet(
     path: Path,
     *,
     formats: Mapping[str, str],
-    paper: str,
+    paper: str | None,
     wide: Iterable[str],
     notes: Sequence[str],
 ) -> None:
     """Write `path` with the suffixes .csv (four decimals), .md and .tex (for booktabs).
 
     `formats` names the columns of numbers and how they are printed; `paper` the column that is
-    marked where `paper_status` is recalled; `wide` the columns of sentences.
+    marked where `paper_status` is recalled, if there is one; `wide` the columns of sentences.
     """
     fixed = [name for name, form in formats.items() if form.endswith("f")]
     csv = frame.round(dict.fromkeys(fixed, 4)).to_csv(index=False, lineterminator="\n")
     write_text(path.with_suffix(".csv"), csv)
-    recalled = "recalled" in set(frame["paper_status"])
+    recalled = paper is not None and "recalled" in set(frame["paper_status"])
     notes = [*notes, *([f"† {RECALLED_NOTE}."] if recalled else [])]
     text = _printed(frame, formats, paper)
     write_text(path.with_suffix(".md"), markdown(text, formats, notes))

@@ -23,7 +23,7 @@ from matplotlib.ticker import LogLocator
 
 from .metrics import summarise
 from .paper import paper_value
-from .records import Record, read_records
+from .records import Record, read_accuracies, read_records
 from .schema import BASE, MODELS
 from .tables import ANALOGUE_NOTE, RECALLED_NOTE, Key, group
 
@@ -46,6 +46,8 @@ COLOURS = {
     "tfidf": "#000000",
     "textcnn": "#56B4E9",
     "teacher": "#0072B2",
+    "distilbert": "#F0E442",
+    "tinybert": "#999999",
     "dense_direct": "#E69F00",
     "dense_distilled": "#D55E00",
     "snn_textcnn": "#56B4E9",
@@ -122,7 +124,7 @@ def _draw_accuracy(panel: Axes, dataset: str, shown: Mapping[Label, Sequence[Rec
     for place, ((model, variant), members) in enumerate(shown.items()):
         colour = COLOURS.get(model, OTHER)
         if members:
-            values = [100 * record.accuracy_test for record in members]
+            values = [100 * record.score for record in members]
             summary = summarise(values)
             mark = mark_of(model)
             if summary.count > 1:
@@ -247,8 +249,12 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def write_figures(records: Iterable[str | Path], out: str | Path, notes: Notes) -> None:
-    """Read records and draw accuracy.{svg,png} and curves.{svg,png} into the folder `out`."""
-    read = read_records(records)
+    """Read records and draw accuracy.{svg,png} and curves.{svg,png} into the folder `out`; sets
+    that are judged by another metric are left out."""
+    paths = list(records)
+    read = read_accuracies(paths)
+    others = {r.dataset for r in read_records(paths)} - {r.dataset for r in read}
+    notes = {name: note for name, note in notes.items() if name not in others}
     with mpl.rc_context(STYLE):
         save(accuracy_figure(read, notes), Path(out) / "accuracy")
         save(curves_figure(read, notes), Path(out) / "curves")

@@ -23,7 +23,8 @@ from .probes import spike_counts, spike_rate
 def predict(
     folder: str | Path, texts: Sequence[str], max_length: int = 512, margin: float | None = None
 ) -> list[dict[str, Any]]:
-    """Label, probabilities by class name, and spike rate (None if not spiking) of each text.
+    """Label, probabilities by class name, and spike rate (None if not spiking) of each text; of a
+    model of scores the label is the score, and there are no probabilities.
 
     Sentences run one at a time, so that no padding enters the spike rate. With a margin, a student
     stops as in `early_exit`, and "steps" says after how many.
@@ -31,6 +32,8 @@ def predict(
     for text in texts:
         check_text(text)
     model, tokenizer = load(folder)
+    if margin is not None and model.config.num_labels == 1:
+        margin = None  # a score has no classes to part
     results = []
     for example in encode([{"text": text} for text in texts], tokenizer, max_length):
         if set(example["input_ids"]) <= {tokenizer.cls_token_id, tokenizer.sep_token_id}:
@@ -43,8 +46,12 @@ def predict(
             else:
                 (logits,), (steps,) = exit_early(model, **inputs, margin=margin)
                 used = {"steps": int(steps)}
-        shares = {model.config.id2label[i]: p for i, p in enumerate(logits.softmax(-1).tolist())}
-        label = max(shares, key=shares.__getitem__)
+        shares = {}
+        label = f"{logits[0]:.4g}"  # a score, where there are no classes
+        if len(logits) > 1:
+            probabilities = logits.softmax(-1).tolist()
+            shares = {model.config.id2label[i]: p for i, p in enumerate(probabilities)}
+            label = max(shares, key=shares.__getitem__)
         rate = spike_rate(counts)
         results.append({"label": label, "probabilities": shares, "spike_rate": rate, **used})
     return results
@@ -88,6 +95,13 @@ def early_exit_curve(
 ) -> list[dict[str, float]]:
     """Accuracy, mean steps and milliseconds a sentence of a student, by margin, on one split."""
     model, tokenizer = load(folder)
+    if model.config.num_labels == 1:
+        raise UserError(
+            f"model {folder}",
+            expected="classes, whose distance says when to stop",
+            got="one score",
+            fix="name a classifier",
+        )
     examples = encode(read_rows(corpus / f"{split}.jsonl"), tokenizer, max_length)
     points = exit_curve(model, examples, collator(tokenizer), margins, batch_size)
     return [dataclasses.asdict(point) for point in points]

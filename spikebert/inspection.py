@@ -99,7 +99,8 @@ def rate_arrays(model: Any, tokenizer: Any, corpus: Path, split: str, limit: int
     """`step_rates` over the first `limit` rows of a split: rates [layers, T] float32, rate_layers
     [layers], and dataset, split, rate_sentences that say of what."""
     rows = read_rows(corpus / f"{split}.jsonl")[:limit]
-    examples = encode([{"text": row["text"]} for row in rows], tokenizer, MAX_LENGTH)
+    unlabelled = [{k: v for k, v in row.items() if k != "label"} for row in rows]
+    examples = encode(unlabelled, tokenizer, MAX_LENGTH)
     rates = step_rates(model, (torch.tensor([example["input_ids"]]) for example in examples))
     stats = read_stats(corpus)
     return {
@@ -247,7 +248,8 @@ def probabilities(
             got=", ".join(names),
             fix="name a model that was trained on this corpus",
         )
-    examples = encode([{"text": row["text"]} for row in rows], tokenizer, max_length)
+    unlabelled = [{k: v for k, v in row.items() if k != "label"} for row in rows]
+    examples = encode(unlabelled, tokenizer, max_length)
     logits = predict_logits(Classifier(model), examples, collator(tokenizer))
     return logits.double().softmax(-1).numpy()
 

@@ -6,6 +6,9 @@
     L_logits = tau^2 KL(softmax(z_teacher / tau) || softmax(z_student / tau))
     L_ce     = cross-entropy with the gold label, or the teacher's on augmented rows
 
+Of a score (one output) in place of classes both are mean squared errors: L_logits to the teacher's
+score, since KL has no meaning for one number, and L_ce to the gold one.
+
 Padding is left out of every mean. The projections belong to the losses: they are saved between
 the stages and are no part of the final model.
 """
@@ -97,13 +100,28 @@ class Alignment(nn.Module):
 
 
 def logits_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
-    """KL(teacher || student) of logits [B, C], times temperature^2 (Hinton et al., 2015)."""
+    """KL(teacher || student) of logits [B, C], times temperature^2 (Hinton et al., 2015); of scores
+    [B, 1] the mean squared distance, at any temperature."""
+    if student.shape[-1] == 1:
+        return F.mse_loss(student.float(), teacher.float())
     log_p = F.log_softmax(student.float() / temperature, -1)
     log_q = F.log_softmax(teacher.float() / temperature, -1)
     return F.kl_div(log_p, log_q, reduction="batchmean", log_target=True) * temperature**2
 
 
 def label_loss(student: Tensor, labels: Tensor, teacher: Tensor) -> Tensor:
-    """Cross-entropy of logits [B, C] with labels [B]; -100 stands for the teacher's label."""
+    """`gold_loss` of logits [B, C] with labels [B]; -100 stands for the teacher's class, NaN for
+    its score."""
+    if student.shape[-1] == 1:
+        scores = torch.where(labels.isnan(), teacher.squeeze(-1).to(labels.dtype), labels)
+        return gold_loss(student, scores)
     labels = torch.where(labels < 0, teacher.argmax(-1), labels)
-    return F.cross_entropy(student.float(), labels)
+    return gold_loss(student, labels)
+
+
+def gold_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of logits [B, C] with classes [B], or the mean squared error of [B, 1] with
+    scores [B]."""
+    if logits.shape[-1] == 1:
+        return F.mse_loss(logits.squeeze(-1).float(), labels.float())
+    return F.cross_entropy(logits.float(), labels)

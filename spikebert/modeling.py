@@ -25,6 +25,7 @@ from transformers.utils import ModelOutput
 from .attention import Projection, SpikingSelfAttention
 from .configuration import SnnTextCnnConfig, SpikeBertConfig
 from .errors import UserError
+from .losses import gold_loss
 from .neurons import NEURONS, SURROGATES, spike
 
 
@@ -247,13 +248,13 @@ class SpikeBertForSequenceClassification(SpikeBertPreTrainedModel):
         **_: object,
     ) -> SpikeBertOutput:
         """ids, mask [B, N] and optional labels [B] -> logits [B, C] and, with labels, their
-        cross-entropy."""
+        cross-entropy or, of one score (C = 1), the mean squared error."""
         out = self.spikebert(input_ids, attention_mask, output_hidden_states)
         pooled = masked_mean(out.last_hidden_state.float(), attention_mask)
         out.step_logits = self.classifier(self.dropout(pooled)).float()
         out.logits = out.step_logits.mean(0)
         if labels is not None:
-            out.loss = nn.functional.cross_entropy(out.logits, labels)
+            out.loss = gold_loss(out.logits, labels)
         return out
 
 

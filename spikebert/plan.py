@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import UserError
+from .paper import GLUE
 from .resources import Resources, resources_of
 from .schema import (
     BASE,
+    COMPRESSED,
     MODELS,
     SECTIONS,
     SOURCES,
@@ -29,6 +31,7 @@ from .schema import (
 )
 from .settings import ALGORITHM, DENSE, LATER, SHAPE, STEPS, check, digest, schema_of
 from .specs import MEMBER
+from .tasks import ACCURACY, metric_of
 
 # The sections that each step is given.
 STEP_SECTIONS: dict[str, tuple[str, ...]] = {
@@ -47,7 +50,10 @@ STEP_SECTIONS: dict[str, tuple[str, ...]] = {
 }
 
 # Keys of a corpus, text or teacher that are words for people and change no row.
-WORDS = ("description", "licence", "analogue")
+WORDS = ("description", "licence", "analogue", "compressed")
+
+GLUE_KEY = "glue"  # under unavailable: why the run has no set of GLUE
+NOT_CONFIGURED = "not configured in this run"
 
 Settings = Mapping[str, Mapping[str, Any]]
 
@@ -120,6 +126,7 @@ class Plan:
     datasets: dict[str, dict[str, Any]]
     unlabelled: dict[str, dict[str, Any]]
     teachers: dict[str, dict[str, Any]]
+    compressed: dict[str, dict[str, Any]]
     unavailable: dict[str, str]
     settings: Settings
     runs: tuple[Run, ...]
@@ -143,7 +150,8 @@ class Plan:
 
     def used_teachers(self) -> list[str]:
         """The languages whose base teacher a run needs."""
-        return sorted({run.language for run in self.runs if run.model != "tfidf"})
+        without = ("tfidf", *COMPRESSED)
+        return sorted({run.language for run in self.runs if run.model not in without})
 
     def used_texts(self) -> list[str]:
         """The languages whose unlabelled text a run needs."""
@@ -165,7 +173,7 @@ class Plan:
             for name in self.used_sets()
         }
         absent = {
-            name: {"source": reason, "analogue": False} for name, reason in self.unavailable.items()
+            name: {"source": reason, "analogue": False} for name, reason in self.absent_sets()
         }
         return json.dumps({**used, **absent}, ensure_ascii=False)
 
@@ -188,8 +196,68 @@ class Plan:
             for name in languages:
                 described = specs[name].get("description", "without a description")
                 lines.append(f"{words}, *{name}*: {described}.")
-        lines += [f"**{name}**: {reason}." for name, reason in self.unavailable.items()]
+        lines += [f"**{name}**: {reason}." for name, reason in self.absent_sets()]
         return lines
+
+    def absent_sets(self) -> list[tuple[str, str]]:
+        """Sets of the paper's table 1 that the run lacks, and why."""
+        others = (GLUE_KEY, *GLUE, *COMPRESSED)
+        return [(name, reason) for name, reason in self.unavailable.items() if name not in others]
+
+    def glue(self) -> str:
+        """JSON of what the table of GLUE says of each of its sets: what it is and how it is judged
+        and split or, where it has no runs, why."""
+        used = self.used_sets()
+        reason = self.unavailable.get(GLUE_KEY, NOT_CONFIGURED)
+        notes: dict[str, dict[str, Any]] = {}
+        for name in GLUE:
+            notes[name] = {"reason": self.unavailable.get(name, reason)}
+            if name in used:
+                spec = self.datasets[name]
+                tested = {f["hub_split"] for f in spec["files"] if f.get("split") == "test"
+                          and "hub_split" in f}  # fmt: skip
+                notes[name] = {
+                    "metric": metric_of(spec),
+                    "analogue": is_analogue(spec),
+                    "test": ", ".join(sorted(tested)),
+                }
+        return json.dumps(notes, ensure_ascii=False)
+
+    def compression(self) -> str:
+        """JSON of what the table of compressed models says: of each set whether it is a stand-in,
+        of each model its name or why the run lacks it."""
+        teacher = self.teachers.get("en", {})
+        itself = ", itself a compressed BERT" if teacher.get("compressed") else ""
+        models = {"teacher": {"description": f"{teacher.get('description', 'BERT')}{itself}"}}
+        for model in COMPRESSED:
+            spec = self.compressed.get(model)
+            reason = NOT_CONFIGURED if spec is None else "no runs on this set"
+            models[model] = {
+                "description": spec.get("description", model) if spec else model,
+                "reason": self.unavailable.get(model, reason),
+            }
+        compared = self.compared_sets()
+        students = [
+            run.settings["model"]
+            for run in self.of("spikebert").values()
+            if run.variant == BASE and run.dataset in compared
+        ]
+        shapes = {(s["num_hidden_layers"], s["hidden_size"]) for s in students}
+        words = " or ".join(f"{blocks} blocks of width {width}" for blocks, width in sorted(shapes))
+        models["spikebert"] = {"description": f"spiking student, both stages ({words or 'none'})"}
+        sets = {name: {"analogue": is_analogue(self.datasets[name])} for name in compared}
+        return json.dumps({"datasets": sets, "models": models}, ensure_ascii=False)
+
+    def compared_sets(self) -> list[str]:
+        """The English sets judged by accuracy, GLUE apart, that the table of compressed models has
+        rows for."""
+        runs = self.of("spikebert", *COMPRESSED).values()
+        mine = {run.dataset for run in runs if run.language == "en"} - set(GLUE)
+        return [
+            name
+            for name in self.used_sets()
+            if name in mine and metric_of(self.datasets[name]) == ACCURACY
+        ]
 
 
 def _how(runs: list[Run], caps: Mapping[str, int]) -> list[str]:

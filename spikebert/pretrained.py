@@ -18,7 +18,10 @@ from .errors import UserError
 from .records import read_json
 
 POOLER = ("pooler.dense.weight", "pooler.dense.bias")  # saved by none of BERT's masked models
-HEAD = ("classifier.weight", "classifier.bias", *(f"bert.{name}" for name in POOLER))
+HEAD = (
+    *("classifier.weight", "classifier.bias", *(f"bert.{name}" for name in POOLER)),
+    *("pre_classifier.weight", "pre_classifier.bias"),  # DistilBERT's
+)
 FIX = (
     "name a folder with config.json, model.safetensors and a tokenizer, such as "
     "work/<run>/models/<id>"

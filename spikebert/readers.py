@@ -31,6 +31,7 @@ class Raw(NamedTuple):
     label: str | None
     split: str | None
     where: str
+    pair: str | None = None  # the second text, of a pair
 
 
 def _lines(text: str, name: str) -> Iterator[tuple[str, str]]:
@@ -95,7 +96,9 @@ def read_jsonl(text: str, name: str, spec: Spec) -> Iterator[Raw]:
 
 def check_columns(spec: Spec, names: Iterable[str], where: str) -> None:
     """Raise a `UserError` unless every column that `spec` names is there, and there once."""
-    wanted = [spec[k] for k in ("text_column", "label_column", "split_column") if k in spec]
+    wanted = [
+        spec[k] for k in ("text_column", "pair_column", "label_column", "split_column") if k in spec
+    ]
     wanted += spec.get("only", {})
     names = list(names)
     if missing := [column for column in wanted if column not in names]:
@@ -121,11 +124,15 @@ def from_columns(row: dict[str, Any], where: str, spec: Spec) -> Iterator[Raw]:
         return str(row[spec[key]]) if key in spec else None
 
     if all(str(row[column]) == wanted for column, wanted in spec.get("only", {}).items()):
-        text = row[spec["text_column"]]
-        text = "" if text is None else re.sub(r"<br\s*/?>", "\n", check_text(text, where))
+        pair = _real_breaks(row[spec["pair_column"]], where) if "pair_column" in spec else None
+        text = _real_breaks(row[spec["text_column"]], where)
         label, split = value("label_column"), value("split_column")
         check_text(f"{label}{split}", where)
-        yield Raw(text, label, split, where)
+        yield Raw(text, label, split, where, pair)
+
+
+def _real_breaks(text: Any, where: str) -> str:
+    return "" if text is None else re.sub(r"<br\s*/?>", "\n", check_text(text, where))
 
 
 def check_text(text: Any, where: str) -> str:

@@ -9,14 +9,17 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from .errors import UserError
 from .settings import check
+from .specs import METRICS
 from .strict_json import parse_json
 
 SCHEMA_VERSION = 1
@@ -25,7 +28,11 @@ AGAIN = "it was changed or cut short: delete it and run again"
 
 @dataclass(frozen=True)
 class Record:
-    """The result of one run. Accuracies are fractions, durations seconds, memory bytes."""
+    """The result of one run. Accuracies are fractions, durations seconds, memory bytes.
+
+    Of a set that is judged by another metric, `metric` names it and `metrics_*` hold its values;
+    accuracies are None where labels are scores.
+    """
 
     id: str
     dataset: str  # mr, sst2, subj, sst5, chnsenti, waimai, or the user's own
@@ -33,8 +40,8 @@ class Record:
     model: str  # a name in schema.MODELS
     variant: str  # base, or the name of a changed setting
     seed: int
-    accuracy_dev: float  # of the selected epoch
-    accuracy_test: float  # read once, after the selection
+    accuracy_dev: float | None  # of the selected epoch
+    accuracy_test: float | None  # read once, after the selection
     n_train: int
     n_dev: int
     n_test: int
@@ -52,6 +59,28 @@ class Record:
     history: list[dict[str, float]] = field(default_factory=list)  # step, epoch, loss, accuracy
     upstream: dict[str, Any] = field(default_factory=dict)  # cost of stage 1, name of teacher
     schema: int = SCHEMA_VERSION
+    metric: str = "accuracy"  # what selected on dev, one of specs.METRICS
+    metrics_dev: dict[str, float] = field(default_factory=dict)  # its values, unless accuracy
+    metrics_test: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def score(self) -> float:
+        """The metric on test: accuracy, or the mean of its values."""
+        return _headline(self.metrics_test, self.accuracy_test)
+
+    @property
+    def score_dev(self) -> float:
+        """The same on dev."""
+        return _headline(self.metrics_dev, self.accuracy_dev)
+
+
+def _headline(values: dict[str, float], accuracy: float | None) -> float:
+    value = fmean(values.values()) if values else accuracy
+    assert value is not None, "a set without accuracy has another metric"
+    return value
+
+
+OPTIONAL = ("history", "upstream", "metric", "metrics_dev", "metrics_test")
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -118,6 +147,7 @@ _KINDS: dict[str, dict[str, Any]] = {
     "int": {"type": "integer", "minimum": 0},
     "float": {"type": "number"},
     "dict[str, Any]": {"type": "object"},
+    "dict[str, float]": {"type": "object", "additionalProperties": {"type": "number"}},
     "dict[str, str]": {"type": "object", "additionalProperties": {"type": "string"}},
     "list[dict[str, float]]": {
         "type": "array",
@@ -125,13 +155,33 @@ _KINDS: dict[str, dict[str, Any]] = {
     },
 }
 _SHARE = {"type": "number", "minimum": 0, "maximum": 1}
+_SHARES = {"accuracy_dev": _SHARE, "accuracy_test": _SHARE}
+_VALUES = {
+    "type": "object",
+    "minProperties": 1,
+    "additionalProperties": {"type": "number", "minimum": -1, "maximum": 1},
+}
 RECORD_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
-        **{f.name: _KINDS[str(f.type)] for f in dataclasses.fields(Record)},
-        "accuracy_dev": _SHARE,
-        "accuracy_test": _SHARE,
+        **{
+            f.name: _KINDS[str(f.type)] for f in dataclasses.fields(Record) if f.name not in _SHARES
+        },
+        "metric": {"enum": [name for names in METRICS.values() for name in names]},
     },
+    # Labels that are scores have no accuracy, and other metrics than accuracy have values.
+    "if": {"properties": {"metric": {"enum": list(METRICS["regression"])}}, "required": ["metric"]},
+    "then": {"properties": {name: {"type": "null"} for name in _SHARES}},
+    "else": {"properties": _SHARES},
+    "allOf": [
+        {
+            "if": {"properties": {"metric": {"const": "accuracy"}}},
+            "else": {
+                "properties": {"metrics_dev": _VALUES, "metrics_test": _VALUES},
+                "required": ["metrics_dev", "metrics_test"],
+            },
+        }
+    ],
 }
 
 
@@ -144,9 +194,8 @@ def read_record(path: str | Path) -> Record:
     """
     value = read_json(path, "record", AGAIN)
     names = {f.name for f in dataclasses.fields(Record)}
-    optional = {f.name for f in dataclasses.fields(Record) if f.name in ("history", "upstream")}
     keys = set(value) if isinstance(value, dict) else set()
-    if not (names - optional <= keys <= names) or value["schema"] != SCHEMA_VERSION:
+    if not (names - set(OPTIONAL) <= keys <= names) or value["schema"] != SCHEMA_VERSION:
         raise UserError(
             f"record {path}",
             expected=f"schema {SCHEMA_VERSION} with the fields {', '.join(sorted(names))}",
@@ -177,8 +226,13 @@ def read_records(paths: Iterable[str | Path]) -> list[Record]:
     return records
 
 
+def read_accuracies(paths: Iterable[str | Path]) -> list[Record]:
+    """The records of sets that are judged by accuracy."""
+    return [record for record in read_records(paths) if record.metric == "accuracy"]
+
+
 def write_predictions(
-    path: str | Path, ids: Sequence[str], labels: Sequence[int], predictions: Sequence[int]
+    path: str | Path, ids: Sequence[str], labels: Sequence[float], predictions: Sequence[float]
 ) -> None:
     """Predictions on the test rows, for paired tests: CSV with row id, gold label, prediction."""
     lines = [PREDICTION_COLUMNS]
@@ -187,6 +241,15 @@ def write_predictions(
 
 
 PREDICTION_COLUMNS = ["row", "label", "prediction"]
+_SCORE = re.compile(r"-?\d+(\.\d+)?(e-?\d+)?")
+
+
+def _answers(label: str, prediction: str) -> bool:
+    """Whether the two are numbers of classes, or scores with their decimal point or exponent."""
+    if label.isdecimal() and prediction.isdecimal():
+        return True
+    values = (label, prediction)
+    return all(_SCORE.fullmatch(x) and not x.lstrip("-").isdecimal() for x in values)
 
 
 def read_predictions(path: str | Path) -> list[dict[str, str]]:
@@ -199,7 +262,7 @@ def read_predictions(path: str | Path) -> list[dict[str, str]]:
     try:
         text = Path(path).read_bytes().decode("utf-8")
         rows = [line.split(",") for line in text.splitlines()]
-        bad = [r for r in rows[1:] if len(r) != 3 or not (r[1].isdecimal() and r[2].isdecimal())]
+        bad = [r for r in rows[1:] if len(r) != 3 or not _answers(*r[1:])]
         got = f"{len(rows)} lines"
         if bad:
             got = ",".join(bad[0])

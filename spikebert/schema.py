@@ -26,12 +26,14 @@ from .settings import (
     schema_of,
 )
 from .specs import (
+    COMPRESSED_SCHEMA,
     CORPUS_SCHEMA,
     LANGUAGES,
     TEACHER_SCHEMA,
     UNLABELLED_SCHEMA,
 )
 from .strict_json import parse_json
+from .tasks import check_task
 
 BASE = "base"
 SECTIONS: dict[str, type] = {"model": ModelSettings, "augment": AugmentSettings, **STEPS}
@@ -42,6 +44,8 @@ MODELS: dict[str, tuple[str, ...]] = {
     "tfidf": ("tfidf",),
     "textcnn": ("textcnn",),
     "teacher": ("finetune",),
+    "distilbert": ("finetune",),
+    "tinybert": ("finetune",),
     "dense_direct": ("model", "dense_direct"),
     "dense_distilled": ("finetune", "augment", "model", "dense_stage1", "dense_stage2"),
     "snn_textcnn": ("textcnn", "snn_textcnn"),
@@ -58,6 +62,7 @@ SOURCES = {
 }
 DISTILLED = tuple(model for model, source in SOURCES.items() if source == "teacher")
 DENSE_MODELS = ("dense_direct", "dense_distilled")  # of `model` the shape alone
+COMPRESSED = ("distilbert", "tinybert")  # fine-tuned as the teacher is, where a checkpoint is named
 
 DEFAULTS: dict[str, Any] = {
     "work": "work",
@@ -71,6 +76,7 @@ DEFAULTS: dict[str, Any] = {
     "checkpoint_minutes": CHECKPOINT_MINUTES,
     "unlabelled": {},
     "teachers": {},
+    "compressed": {},
     "unavailable": {},
     "model": {},
     "augment": {},
@@ -182,10 +188,16 @@ def config_schema() -> dict[str, Any]:
             "unavailable": _mapping(
                 _NAME,
                 {"type": "string", "minLength": 1},
-                "sets of the paper that this run lacks, and why; the tables say so",
+                "sets of the paper, compressed models or (glue) all of GLUE that this run lacks, "
+                "and why; the tables say so",
             ),
             "unlabelled": _mapping(languages, UNLABELLED_SCHEMA, "text of stage 1 by language"),
             "teachers": _mapping(languages, TEACHER_SCHEMA, "pre-trained BERT by language"),
+            "compressed": _mapping(
+                {"enum": list(COMPRESSED)},
+                COMPRESSED_SCHEMA,
+                "checkpoints of the compressed BERTs that a row of runs may ask for",
+            ),
             "model": schema_of(ModelSettings),
             "augment": schema_of(AugmentSettings),
             "steps": _closed({step: schema_of(cls) for step, cls in STEPS.items()}),
@@ -331,6 +343,7 @@ def _check_sets(config: Mapping[str, Any]) -> None:
             fix="name another, such as work",
         )
     for name, spec in datasets.items():
+        check_task(name, spec)
         if sum(spec.get("split", {}).values()) >= 1:
             raise UserError(
                 f"setting datasets.{name}.split",
@@ -357,15 +370,32 @@ def _check_sets(config: Mapping[str, Any]) -> None:
                     fix=f"did you mean {near[0]}?" if near else "add it under datasets",
                 )
             language = datasets[name]["language"]
+            _check_compressed(set(row["models"]) & set(COMPRESSED), name, config, where)
             teacher = config["teachers"].get(language)
-            if teacher is None and set(row["models"]) != {"tfidf"}:
+            if teacher is None and not set(row["models"]) <= {"tfidf", *COMPRESSED}:
                 _raise_missing("teachers", language, where)
             pretrained = teacher is not None and teacher["source"] == "pretrain"
             distilled = any(stage1_of(model) for model in row["models"])
             if language not in config["unlabelled"] and (
-                distilled or (pretrained and set(row["models"]) != {"tfidf"})
+                distilled or (pretrained and not set(row["models"]) <= {"tfidf", *COMPRESSED})
             ):
                 _raise_missing("unlabelled", language, where)
+
+
+def _check_compressed(
+    models: set[str], dataset: str, config: Mapping[str, Any], where: str
+) -> None:
+    """Refuse compressed models without a checkpoint, or on a set that is not English."""
+    for model in sorted(models - set(config["compressed"])):
+        _raise_missing("compressed", model, where)
+    language = config["datasets"][dataset]["language"]
+    if models and language != "en":
+        raise UserError(
+            f"{', '.join(sorted(models))} on {dataset} in {where}",
+            expected="an English set, since these models are English",
+            got=language,
+            fix="leave them out of the row",
+        )
 
 
 def _raise_missing(key: str, language: str, where: str) -> None:

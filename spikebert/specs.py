@@ -30,6 +30,13 @@ _PACKAGE = {
 }
 _FRACTION = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
 
+# How a set is scored, by its task; spikebert.metrics.SCORES has a function for each. The first of a
+# task is its default.
+METRICS: dict[str, tuple[str, ...]] = {
+    "classification": ("accuracy", "f1", "f1_macro", "matthews"),
+    "regression": ("pearson_spearman", "pearson", "spearman"),
+}
+
 # How the rows of a file are read; spikebert.readers.READERS has one function for each.
 FORMATS = (
     "label_text",
@@ -53,7 +60,8 @@ _READING = {
         "description": "encodings, the first that decodes the whole file is taken",
     },
     "text_column": {**_TEXT, "description": "column (csv, tsv, jsonl, hub) with the text"},
-    "label_column": {**_TEXT, "description": "column with the class name or its index"},
+    "pair_column": {**_TEXT, "description": "column with the second text, of a set of pairs"},
+    "label_column": {**_TEXT, "description": "column with the class name, its index or the score"},
     "split_column": {**_TEXT, "description": "column that says train, dev or test"},
     "only": {
         "type": "object",
@@ -148,6 +156,13 @@ FILE_SCHEMA: dict[str, Any] = {
             },
             "then": {"required": ["text_column"]},
         },
+        {
+            "if": {"required": ["pair_column"]},
+            "then": {
+                "required": ["text_column"],
+                "properties": {"format": {"enum": ["csv", "tsv", "jsonl"]}},
+            },
+        },
     ],
 }
 
@@ -165,11 +180,23 @@ CORPUS_SCHEMA: dict[str, Any] = {
         },
         "licence": {**_TEXT, "description": "terms that the publisher states"},
         "labels": {
-            "type": "array",
+            "type": ["array", "null"],
             "items": _TEXT,
             "minItems": 2,
             "uniqueItems": True,
-            "description": "class names; their order gives the label ids",
+            "description": "class names; their order gives the label ids; null: a score (range)",
+        },
+        "range": {
+            "type": "array",
+            "items": {"type": "number"},
+            "minItems": 2,
+            "maxItems": 2,
+            "description": "lowest and highest score, where labels is null",
+        },
+        "metric": {
+            "enum": [name for names in METRICS.values() for name in names],
+            "description": "what selects on dev and is reported: accuracy, or pearson_spearman "
+            "(their mean) of scores, unless said otherwise; f1 is of the second of two classes",
         },
         "files": {"type": "array", "items": FILE_SCHEMA, "minItems": 1},
         "split": {
@@ -236,7 +263,27 @@ TEACHER_SCHEMA: dict[str, Any] = {
         "path": _TEXT,
         "sha256": {**_SHA256, "description": "of the distribution; hub: of model.safetensors"},
         "description": {**_TEXT, "description": "name of the teacher, fit for a table"},
+        "compressed": {
+            "type": "boolean",
+            "description": "true: itself distilled from a larger BERT; the table of compressed "
+            "models says so",
+        },
     },
+    "allOf": _by_source(
+        {source: [*keys, "description", "compressed"] for source, keys in _TEACHER_KEYS.items()},
+        _TEACHER_REQUIRED,
+    ),
+}
+
+COMPRESSED_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "description": "the pre-trained checkpoint of a compressed English BERT",
+    "additionalProperties": False,
+    "required": ["source"],
+    "properties": {
+        name: value for name, value in TEACHER_SCHEMA["properties"].items() if name != "compressed"
+    }
+    | {"source": {"enum": [source for source in _TEACHER_KEYS if source != "pretrain"]}},
     "allOf": _by_source(
         {source: [*keys, "description"] for source, keys in _TEACHER_KEYS.items()},
         _TEACHER_REQUIRED,

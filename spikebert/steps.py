@@ -34,7 +34,7 @@ from transformers import (
 from . import __version__
 from .batches import collator, encode, load_tokenizer
 from .checkpoints import checkpoint_folder
-from .corpora import AGAIN, read_labelled, read_labels, read_rows
+from .corpora import AGAIN, read_classes, read_labelled, read_rows, read_stats
 from .distillation import (
     Classifier,
     PretrainingDistillation,
@@ -43,6 +43,7 @@ from .distillation import (
     copy_embeddings,
 )
 from .errors import UserError
+from .metrics import scores
 from .pretrained import HEAD, POOLER, load_model
 from .records import Record, read_json, whole, write_json, write_predictions, write_record
 from .settings import (
@@ -59,9 +60,11 @@ from .settings import (
 )
 from .specs import SPLITS
 from .students import classifier, describe, encoder, new_student
+from .tasks import ACCURACY, metric_of
 from .taught import Cache, Collate, ask
 from .training import (
     FitResult,
+    answers,
     file_digest,
     fit,
     peak_rss_bytes,
@@ -74,17 +77,21 @@ MAX_ALPHABET = 1000  # characters of a vocabulary; the most frequent ones
 
 @dataclass(frozen=True)
 class Corpus:
-    """The three splits of a labelled set, and the names of its classes."""
+    """The three splits of a labelled set, the names of its classes (None: it has scores), and what
+    judges it."""
 
     train: list[dict[str, Any]]
     dev: list[dict[str, Any]]
     test: list[dict[str, Any]]
-    labels: list[str]
+    labels: list[str] | None
     digest: str
+    metric: str = ACCURACY
 
     @classmethod
     def read(cls, folder: Path) -> Corpus:
-        labels = read_labels(folder)
+        stats = read_stats(folder)
+        labels = read_classes(folder)
+        metric = metric_of(stats)
         train, dev, test = (read_labelled(folder, split, labels) for split in SPLITS)
         for split, rows in zip(SPLITS, (train, dev, test), strict=True):
             if not rows:
@@ -92,11 +99,20 @@ class Corpus:
                     f"split {split} of {folder}", expected="rows", got="none", fix=AGAIN
                 )
         files = [folder / f"{split}.jsonl" for split in SPLITS]
-        return cls(train, dev, test, labels, digest([file_digest(file) for file in files]))
+        parts = [file_digest(file) for file in files] + ([metric] if metric != ACCURACY else [])
+        return cls(train, dev, test, labels, digest(parts), metric)
+
+    @property
+    def num_labels(self) -> int:
+        """Outputs of a model: a logit for each class, or one score."""
+        return 1 if self.labels is None else len(self.labels)
 
     @property
     def label_names(self) -> dict[str, Any]:
         """The arguments of a Hugging Face configuration that name the classes."""
+        if self.labels is None:
+            names = {"id2label": {0: "score"}, "label2id": {"score": 0}}
+            return {"num_labels": 1, "problem_type": "regression", **names}
         return {
             "num_labels": len(self.labels),
             "id2label": dict(enumerate(self.labels)),
@@ -153,6 +169,20 @@ def hardware() -> str:
     return f"{name}, {torch.get_num_threads()} thread(s)"
 
 
+def judge(
+    corpus: Corpus, split: str, labels: Sequence[float], predictions: Sequence[float]
+) -> dict[str, Any]:
+    """The fields of a record that say how good predictions on a split are."""
+    right = sum(p == label for p, label in zip(predictions, labels, strict=True)) / len(labels)
+    judged: dict[str, Any] = {f"accuracy_{split}": None if corpus.labels is None else right}
+    if corpus.metric != ACCURACY:
+        judged |= {
+            "metric": corpus.metric,
+            f"metrics_{split}": scores(corpus.metric, labels, predictions),
+        }
+    return judged
+
+
 def finish(
     run: Run,
     corpus: Corpus,
@@ -163,18 +193,17 @@ def finish(
     settings: dict[str, Any],
     n_train: int,
     upstream: dict[str, Any] | None = None,
-) -> tuple[Record, list[int]]:
-    """The record of a trained classifier and its predictions on test."""
-    scores, predictions = {}, []
+) -> tuple[Record, list[float]]:
+    """The record of a trained model and its predictions on test."""
+    judged: dict[str, Any] = {}
+    predictions = []
     for split, rows in (("dev", corpus.dev), ("test", corpus.test)):
         logits = predict_logits(Classifier(model), encode_rows(rows), collate)
-        predictions = logits.argmax(-1).tolist()
-        right = sum(p == row["label"] for p, row in zip(predictions, rows, strict=True))
-        scores[split] = right / len(rows)
+        predictions = answers(logits).tolist()
+        judged |= judge(corpus, split, [row["label"] for row in rows], predictions)
     record = Record(
         **{k: v for k, v in dataclasses.asdict(run).items() if k != "teacher"},
-        accuracy_dev=scores["dev"],
-        accuracy_test=scores["test"],
+        **judged,
         n_train=n_train,
         n_dev=len(corpus.dev),
         n_test=len(corpus.test),
@@ -232,7 +261,16 @@ def supervised(
     with checkpoint_folder(outputs.checkpoints, identity) as store:
         examples = encode_rows(train)
         feed = prepare(examples, collate)
-        fitted = fit(module, examples, encode_rows(corpus.dev), feed, settings, run.seed, store)
+        fitted = fit(
+            module,
+            examples,
+            encode_rows(corpus.dev),
+            feed,
+            settings,
+            run.seed,
+            store,
+            corpus.metric,
+        )
         record, predictions = finish(
             run, corpus, model, encode_rows, collate, fitted, described, len(train), upstream
         )
@@ -446,10 +484,12 @@ def stage2(
     corpus = Corpus.read(corpus_dir)
     tokenizer = load_tokenizer(teacher_dir)
     teacher = load_model(AutoModelForSequenceClassification, teacher_dir)
-    if teacher.config.num_labels != len(corpus.labels):
+    if teacher.config.num_labels != corpus.num_labels:
         raise UserError(
             f"teacher in {teacher_dir}",
-            expected=f"{len(corpus.labels)} classes, those of {run.dataset}",
+            expected="one score"
+            if corpus.labels is None
+            else f"{corpus.num_labels} classes, those of {run.dataset}",
             got=teacher.config.num_labels,
             fix="fine-tune a teacher on this set",
         )

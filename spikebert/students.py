@@ -93,13 +93,18 @@ class DenseStudent(nn.Module):
         return self.model.device
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, output_hidden_states: bool = False
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        output_hidden_states: bool = False,
+        token_type_ids: Tensor | None = None,
     ) -> SpikeBertOutput:
-        """ids, mask [B, N] -> logits [B, C], embeddings [B, N, D], a state [1, B, N, D] per layer;
-        the last two where they are asked for."""
+        """ids, mask and, of pairs, types [B, N] -> logits [B, C], embeddings [B, N, D], a state
+        [1, B, N, D] per layer; the last two where they are asked for."""
         out = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
             output_hidden_states=output_hidden_states,
         )
         embeddings, *states = out.hidden_states or (None,)

@@ -20,7 +20,7 @@ from matplotlib.ticker import NullLocator
 from .figures import PANEL_WIDTH, STYLE, Notes, save
 from .metrics import summarise
 from .paper import BEST_BETA, BEST_TIMESTEPS
-from .records import Record, read_records
+from .records import Record, read_accuracies
 from .schema import BASE, SECTIONS
 from .settings import digest
 from .tables import ANALOGUE_NOTE, Key, group
@@ -159,7 +159,7 @@ def _draw(panel: Axes, groups: Groups, axis: Axis, notes: Notes) -> list[str]:
         colour, marker = (each[place % len(each)] for each in (SET_COLOURS, MARKERS))
         means = []
         for value, label in points.items():
-            accuracies = [100 * record.accuracy_test for record in groups[name, *label]]
+            accuracies = [100 * record.score for record in groups[name, *label]]
             found = summarise(accuracies)
             means.append(found.mean)
             if found.count > 1:
@@ -195,7 +195,7 @@ def _number(value: float) -> str:
 def write_sweep_figures(records: Iterable[str | Path], out: str | Path, notes: Notes) -> None:
     """Draw each of `FIGURES` as .svg and .png into the folder `out`; a sweep without runs says
     so."""
-    groups = group(read_records(records), notes)
+    groups = group(read_accuracies(records), notes)
     with mpl.rc_context(STYLE):
         for name, axes in FIGURES.items():
             save(sweep_figure(groups, axes, notes), Path(out) / name)

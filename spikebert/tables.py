@@ -1,6 +1,7 @@
 """Tables from records, as CSV, Markdown and LaTeX. Nothing here imports torch.
 
 Accuracies are percent: four decimals in CSV, two elsewhere. A cell without a value stays empty.
+Where a set is judged by another metric, a column says by which, and its values are in percent, too.
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ def group(records: Iterable[Record], datasets: Iterable[str] = ()) -> dict[Key, 
 def accuracy_table(
     records: Iterable[Record], notes: Mapping[str, Mapping[str, Any]]
 ) -> pd.DataFrame:
-    """One row for each dataset, model and variant, with the columns `COLUMNS`.
+    """One row for each dataset, model and variant, with the columns `COLUMNS` and, where a set is
+    not judged by accuracy, `metric`.
 
     `notes` gives, for each dataset in the order of the table, `source` (words) and `analogue`.
     A dataset of `notes` without records gets a row for each base model, its mean empty.
@@ -95,7 +97,11 @@ def accuracy_table(
             (dataset, model, BASE) for model in models
         ]
     rows = [_row(key, groups.get(key, []), notes.get(key[0], {})) for key in keys]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    judged = {record.metric for members in groups.values() for record in members}
+    columns = [*COLUMNS, *(["metric"] if judged - {"accuracy"} else [])]
+    frame = pd.DataFrame(rows, columns=columns)
+    if "metric" in columns:
+        frame["metric"] = frame["metric"].fillna("")
     return frame.astype(dict.fromkeys(COUNTS, "Int64") | dict.fromkeys(PERCENT, float))
 
 
@@ -112,9 +118,9 @@ def _row(key: Key, members: Sequence[Record], note: Mapping[str, Any]) -> dict[s
         "paper_status": paper.status if paper else "",
     }
     if members:
-        summary = summarise([100 * record.accuracy_test for record in members])
+        summary = summarise([100 * record.score for record in members])
         row |= {name: getattr(summary, name) for name in ("mean", "sd", "ci_low", "ci_high")}
-        row["n_test"] = members[0].n_test
+        row |= {"n_test": members[0].n_test, "metric": members[0].metric}
     return row
 
 

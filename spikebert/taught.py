@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from .batches import INPUTS
 from .records import whole
 from .settings import digest
 
@@ -152,10 +153,11 @@ def _write(
     order = sorted(range(len(examples)), key=lengths.__getitem__)
     for first in range(0, len(order), BATCH):
         rows = order[first : first + BATCH]
-        names = ("input_ids", "attention_mask")
-        batch = collate([{name: examples[row][name] for name in names} for row in rows])
+        batch = collate(
+            [{n: examples[row][n] for n in INPUTS if n in examples[row]} for row in rows]
+        )
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            out = teacher(**{n: batch[n].to(device) for n in names}, output_hidden_states=True)
+            out = teacher(**{n: x.to(device) for n, x in batch.items()}, output_hidden_states=True)
         kept = torch.stack([out.hidden_states[layer] for layer in layers], 2).bfloat16().cpu()
         values = kept.view(torch.uint16).numpy()
         for place, row in enumerate(rows):

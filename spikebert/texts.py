@@ -6,7 +6,8 @@ import hashlib
 import re
 import textwrap
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 SPLIT_SALT = "spikebert split 1\n"
 MAX_CHARACTERS = {"en": 600, "zh": 200}  # of a sentence; longer ones are cut
@@ -28,17 +29,31 @@ def normalise(text: str) -> str:
     return "".join(filter(str.isalnum, unicodedata.normalize("NFKD", text).casefold()))
 
 
-def text_id(text: str) -> str:
-    """Sixteen hexadecimal digits of the SHA-256 of the normalised text."""
-    return hashlib.sha256(normalise(text).encode()).hexdigest()[:16]
+def identity(text: str, pair: str | None = None) -> str:
+    """What makes two texts the same: their normalised form; of a pair both, in their order.
+
+    >>> identity("It rains .", "Wet!")
+    'itrains\\twet'
+    """
+    return normalise(text) if pair is None else f"{normalise(text)}\t{normalise(pair)}"
 
 
-def split_of(text: str, shares: dict[str, float]) -> str:
-    """The split that a salted hash of the normalised text chooses; `shares` of dev and test.
+def sides(row: Mapping[str, Any]) -> list[str]:
+    """The text of a row {"text", "text_pair"?}, or the two of a pair."""
+    return [row["text"], row["text_pair"]] if "text_pair" in row else [row["text"]]
+
+
+def text_id(text: str, pair: str | None = None) -> str:
+    """Sixteen hexadecimal digits of the SHA-256 of the identity of a text or a pair."""
+    return hashlib.sha256(identity(text, pair).encode()).hexdigest()[:16]
+
+
+def split_of(text: str, shares: dict[str, float], pair: str | None = None) -> str:
+    """The split that a salted hash of the identity chooses; `shares` of dev and test.
 
     The same text goes to the same split in every set, and new rows move no old one.
     """
-    digest = hashlib.sha256((SPLIT_SALT + normalise(text)).encode()).digest()
+    digest = hashlib.sha256((SPLIT_SALT + identity(text, pair)).encode()).digest()
     point = int.from_bytes(digest[:8], "big") / 2**64
     if point < shares["test"]:
         return "test"

@@ -27,6 +27,7 @@ from transformers import TrainingArguments
 
 from .checkpoints import Checkpoints, checkpoint_minutes
 from .errors import Interrupted
+from .metrics import headline, scores
 from .neurons.fused import available as compiler_available
 from .settings import TrainingSettings
 from .signals import Interruptible
@@ -68,15 +69,27 @@ def file_digest(path: str | Path) -> str:
     return total.hexdigest()
 
 
-def accuracy(predictions: Any) -> dict[str, float]:
-    """Share of rows whose largest logit is the label's."""
-    return {"accuracy": float((predictions.predictions.argmax(-1) == predictions.label_ids).mean())}
+def answers(logits: Any) -> Any:
+    """Class ids [rows] of logits [rows, C], or scores [rows] of [rows, 1]; arrays or tensors."""
+    return logits.squeeze(-1) if logits.shape[-1] == 1 else logits.argmax(-1)
+
+
+def scorer(metric: str) -> Callable[[Any], dict[str, float]]:
+    """What the library calls with predictions on dev, for the metric's headline."""
+
+    def score(found: Any) -> dict[str, float]:
+        guesses = answers(found.predictions).tolist()
+        return {metric: headline(scores(metric, found.label_ids.tolist(), guesses))}
+
+    return score
 
 
 def training_arguments(
-    settings: TrainingSettings, rows: int, select: bool, seed: int, folder: Path
+    settings: TrainingSettings, rows: int, metric: str | None, seed: int, folder: Path
 ) -> TrainingArguments:
-    """Our settings in the library's words, for `rows` training rows."""
+    """Our settings in the library's words, for `rows` training rows; `metric` selects, if there is
+    one."""
+    select = metric is not None
     steps = max(1, math.ceil(rows * settings.epochs / settings.batch_size))
     every = max(1, math.ceil(steps / settings.evaluations))
     schedule = settings.schedule
@@ -98,7 +111,7 @@ def training_arguments(
         save_strategy="steps",
         save_steps=every,
         load_best_model_at_end=select,
-        metric_for_best_model="accuracy" if select else None,
+        metric_for_best_model=metric,
         greater_is_better=True if select else None,
         logging_steps=max(1, every // 2),
         logging_nan_inf_filter=False,
@@ -131,9 +144,10 @@ def fit(
     settings: TrainingSettings,
     seed: int,
     store: Checkpoints,
+    metric: str = "accuracy",
 ) -> FitResult:
     """Train `model` in place, from the last checkpoint in `store` if there is one; with dev rows,
-    end with the weights of the best dev accuracy, else with the last.
+    end with the weights that are best on dev by `metric`, else with the last.
 
     A training that was killed at any moment and resumed with the same threads on the same kind of
     processor ends with the same bits as one that was not.
@@ -141,7 +155,9 @@ def fit(
     Raises `UserError` at a non-finite loss or a full disk, `Interrupted` after SIGTERM or SIGUSR1.
     """
     keep_freed_memory()
-    arguments = training_arguments(settings, len(train), bool(dev), seed, store.folder)
+    arguments = training_arguments(
+        settings, len(train), metric if dev else None, seed, store.folder
+    )
     fused = settings.compile and compiler_available()
     set_fused(model, fused)
     environment = environment_of(arguments.bf16, fused)
@@ -153,7 +169,7 @@ def fit(
         data_collator=collate,
         train_dataset=list(train),
         eval_dataset=list(dev) if dev else None,
-        compute_metrics=accuracy if dev else None,
+        compute_metrics=scorer(metric) if dev else None,
         callbacks=[signals, Often(checkpoint_minutes())],
         store=store,
         environment=environment,
@@ -199,10 +215,9 @@ def set_fused(model: nn.Module, fused: bool) -> None:
 
 def tidy(entry: dict[str, float]) -> dict[str, float]:
     """A line of the library's log in the words of a record."""
-    names = {"eval_accuracy": "accuracy_dev", "eval_loss": "loss_dev"}
     skipped = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second")
     return {
-        names.get(name, name): round(float(value), 6)
+        f"{name[5:]}_dev" if name.startswith("eval_") else name: round(float(value), 6)
         for name, value in entry.items()
         if name not in skipped
     }

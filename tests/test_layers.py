@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "spikebert"
 # From the bottom to the top; a new module has to find its place here.
 LAYERS = [
     {"errors", "specs", "strict_json", "texts", "paper", "metrics", "losses", "neurons", "signals"},
-    {"settings", "sums"},
+    {"settings", "sums", "tasks"},
     {"costs", "hub"},
     {
         "records",
@@ -55,6 +55,8 @@ LAYERS = [
         "sweeps",
         "forecast",
         "cards",
+        "glue_table",
+        "compressed_table",
     },
     {"steps", "inspection", "claims", "energy_run", "calibration_figure", "publish"},
     {"baselines", "cnn_baselines", "bench"},
@@ -106,7 +108,7 @@ def test_imports_go_down(path: Path) -> None:
         ("plan, schema", "torch, transformers, datasets, pandas, matplotlib, numpy"),
         (
             "tables, figures, probe_figures, claims, sweeps, energy_table, cost_table, "
-            "calibration_figure, pages",
+            "calibration_figure, pages, glue_table, compressed_table",
             "torch, transformers, datasets",
         ),
         ("cli", "torch, transformers, datasets, pandas, matplotlib"),

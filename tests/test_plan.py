@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from spikebert.errors import UserError
+from spikebert.paper import GLUE
 from spikebert.plan import Plan, content, local_files, make_plan
-from spikebert.schema import BASE, MODELS, SOURCES, config_schema
+from spikebert.schema import BASE, COMPRESSED, MODELS, SOURCES, config_schema
 from spikebert.settings import ALGORITHM, SHAPE, STEPS, ModelSettings, Stage2Settings, step_of
 
 ROOT = Path(__file__).parents[1]
@@ -33,8 +34,9 @@ def ids(made: Plan) -> list[str]:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_shipped_configurations_are_plans(path: Path) -> None:
     made = make_plan(yaml.safe_load(path.read_text("utf-8")))
-    assert {run.model for run in made.runs} == set(MODELS)
-    assert {*made.used_sets(), *made.unavailable} <= {
+    assert {run.model for run in made.runs} - {*COMPRESSED} == set(MODELS) - {*COMPRESSED}
+    others = {*GLUE, "glue", *COMPRESSED}
+    assert {*made.used_sets(), *made.unavailable} - others <= {
         "mr",
         "sst2",
         "subj",
@@ -42,6 +44,70 @@ def test_shipped_configurations_are_plans(path: Path) -> None:
         "chnsenti",
         "waimai",
     }
+    about = json.loads(made.glue())
+    reasons = [bool(note.get("reason")) for note in about.values()]
+    assert list(about) == list(GLUE)
+    assert set(reasons) == {path.name != "paper.yaml"}
+
+
+def test_glue_at_the_papers_scale_is_judged_as_glue_is() -> None:
+    made = make_plan(yaml.safe_load((ROOT / "config/paper.yaml").read_text("utf-8")))
+    about = json.loads(made.glue())
+    assert {name: note["metric"] for name, note in about.items()} == {
+        **dict.fromkeys(GLUE, "accuracy"),
+        "glue_cola": "matthews",
+        "glue_stsb": "pearson_spearman",
+        "glue_mrpc": "f1",
+        "glue_qqp": "f1",
+    }
+    tests = {name: note["test"] for name, note in about.items()}
+    assert tests.pop("glue_mnli") == "validation_matched"
+    assert tests.pop("glue_mnli_mm") == "validation_mismatched"
+    assert set(tests.values()) == {"validation"}
+    for name in GLUE:
+        first, second = made.datasets[name]["files"]
+        assert (first["hub_split"], first["split"], second["split"]) == ("train", "train", "test")
+        assert ("pair_column" in first) == (name not in ("glue_sst2", "glue_cola"))
+        assert {**first, "hub_split": "", "split": ""} == {**second, "hub_split": "", "split": ""}
+
+
+def test_compressed_models_need_a_checkpoint_and_an_english_set() -> None:
+    row = {"models": ["distilbert"]}
+    with pytest.raises(UserError, match=r"compressed\.distilbert"):
+        plan([row])
+    folder = {"distilbert": {"source": "folder", "path": "distil"}}
+    made = plan([row], compressed=folder, teachers={}, unlabelled={})
+    assert ids(made) == ["films.distilbert.base.s1"]
+    assert made.used_teachers() == []
+    assert json.loads(made.runs[0].step("finetune")).keys() == {"finetune", "algorithm"}
+    with pytest.raises(UserError, match=r"distilbert on meals[\s\S]*an English set"):
+        plan([{**row, "datasets": ["meals"]}], compressed=folder)
+    with pytest.raises(UserError, match=r"compressed\.distilbert\.source"):
+        plan([row], compressed={"distilbert": {"source": "pretrain"}})
+    with pytest.raises(UserError, match="setting compressed "):
+        plan([row], compressed={"mobilebert": folder["distilbert"]})
+
+
+def test_table_of_compressed_models_says_what_is_there_and_why_not() -> None:
+    teacher = {"source": "folder", "path": "m", "description": "MiniLM", "compressed": True}
+    made = plan(
+        [{"models": ["spikebert", "tinybert"]}],
+        compressed={"tinybert": {"source": "folder", "path": "t", "description": "TinyBERT 4"}},
+        teachers={"en": teacher},
+        unavailable={"distilbert": "no offline source"},
+    )
+    about = json.loads(made.compression())
+    assert about["datasets"] == {"films": {"analogue": False}}
+    models = about["models"]
+    assert models["teacher"]["description"] == "MiniLM, itself a compressed BERT"
+    assert models["distilbert"]["reason"] == "no offline source"
+    assert models["tinybert"]["description"] == "TinyBERT 4"
+    assert "1 blocks of width 16" in models["spikebert"]["description"]
+    assert json.loads(made.notes()).keys() == {"films"}  # no row of the accuracy table
+    judged = {"films": {**TINY["datasets"]["films"], "metric": "f1"}}
+    assert plan([{"models": ["spikebert"]}], datasets=judged).compared_sets() == []
+    plain = {key: value for key, value in teacher.items() if key != "compressed"}
+    assert content(teacher) == content(plain)  # published teachers stay as they are
 
 
 def test_published_schema_is_in_step() -> None:
@@ -302,6 +368,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "unpinned teacher": (
         {"teachers": {"en": {"source": "hub", "repository": "a/b", "revision": "main"}}},
         "teachers.en.revision[\\s\\S]*pin",
+    ),
+    "metric of another task": (
+        {"datasets": {"films": {**TINY["datasets"]["films"], "metric": "pearson"}}},
+        "metric of data set films[\\s\\S]*accuracy",
     ),
     "set in two places": ({"unavailable": {"films": "lost"}}, "both"),
 }

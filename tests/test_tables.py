@@ -8,7 +8,7 @@ import pytest
 from sample_records import NOTES, RECORDS, make_record
 
 from spikebert.errors import UserError
-from spikebert.paper import PAPER, paper_value
+from spikebert.paper import GLUE, GLUE_AVERAGE, PAPER, paper_value
 from spikebert.records import write_record
 from spikebert.schema import MODELS
 from spikebert.tables import COLUMNS, accuracy_table, latex, write_tables
@@ -143,6 +143,11 @@ def test_paper_values_give_the_printed_averages() -> None:
         values = [cell.accuracy for cell in PAPER[model].values()]
         assert len(values) == 6
         assert sum(values) / 6 == pytest.approx(average, abs=0.006)  # printed with two decimals
+
+
+def test_the_papers_row_of_glue_gives_its_average() -> None:
+    values = [cell.accuracy for cell in GLUE.values()]
+    assert sum(values) / len(values) == pytest.approx(GLUE_AVERAGE, abs=0.05)
 
 
 def test_paper_names_models_of_the_plan() -> None:

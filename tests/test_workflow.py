@@ -38,9 +38,11 @@ WORDS = {
     "probe_figures",
     "calibration_figure",
     "energy_table",
+    "compressed_table",
+    "glue_table",
     *REPORT,
 }  # all that captions and notes stand in
-ENERGY = {"measure_energy", "energy_table"}
+ENERGY = {"measure_energy", "energy_table", "compressed_table"}
 LOOKS = {"probe", "probe_figures", "calibration", "calibration_figure"}
 STAGE2 = {"stage2", *LOOKS, *REPORT, *ENERGY}
 STAGE1 = {"stage1", "cka", *STAGE2}
@@ -188,6 +190,24 @@ def test_format_is_snakefmts(clone: Path) -> None:
     assert run.returncode == 0, run.stderr
 
 
+def test_compressed_models_are_fetched_fine_tuned_and_measured(clone: Path) -> None:
+    (clone / "distil").mkdir(exist_ok=True)
+    config = yaml.safe_load((ROOT / TINY).read_text("utf-8"))
+    rows = [*config["runs"], {"datasets": ["films"], "models": ["distilbert"], "seeds": [1]}]
+    path = clone / edited(clone, "runs", rows)
+    changed = yaml.safe_load(path.read_text("utf-8"))
+    changed["compressed"] = {"distilbert": {"source": "folder", "path": "distil"}}
+    path.write_text(yaml.safe_dump(changed, sort_keys=False), "utf-8")
+    before = jobs(clone, "all", "--configfile", TINY)
+    counts = jobs(clone, "all", "--configfile", path.name)
+    more = {rule: n - before.get(rule, 0) for rule, n in counts.items()}
+    assert {rule: n for rule, n in more.items() if n} == {
+        "fetch_compressed": 1,
+        "finetune": 1,
+        "measure_energy": 1,
+    }
+
+
 def test_error_of_a_job_is_shown(tmp_path: Path) -> None:
     folder = copy_repository(tmp_path)
     (folder / "tests/data/films_en.tsv").write_text("text\tlabel\tsplit\na\tgood\ttrain\n")
@@ -295,6 +315,8 @@ RERUNS: dict[str, tuple[str, Any, set[str]]] = {
     "a cap": ("datasets.meals.caps", {"train": 10}, {"corpus", "tfidf", "leaks", *WORDS}),
     "words for people": ("datasets.films.description", "other words", WORDS),
     "a set that is not there": ("unavailable.subj", "no source", WORDS),
+    "why there is no GLUE": ("unavailable.glue", "no source", {"glue_table"}),
+    "why there is no DistilBERT": ("unavailable.distilbert", "no source", {"compressed_table"}),
 }
 
 
@@ -362,7 +384,7 @@ def test_figures_and_tables_come_from_published_records_alone(published: Path, d
     for kind in ("figures", "tables"):
         shutil.rmtree(published / "results/tiny" / kind)
     targets = ("figures", "tables")
-    assert jobs(published, *targets, "--configfile", TINY).keys() == WORDS
+    assert jobs(published, *targets, "--configfile", TINY).keys() == {*WORDS, "glue_table"}
     snakemake(published, *targets, "--cores", "1", "--configfile", TINY)
     for name in (
         "figures/accuracy.svg",
@@ -371,6 +393,8 @@ def test_figures_and_tables_come_from_published_records_alone(published: Path, d
         "tables/accuracy.csv",
         "tables/claims.csv",
         "tables/energy.csv",
+        "tables/glue.csv",
+        "tables/compressed.csv",
         "tables/training_cost.csv",
     ):
         made, before = (folder / "results/tiny" / name for folder in (published, done))

@@ -10,8 +10,9 @@ paths = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
 os.environ.update(PATH=os.pathsep.join(paths))
 
 from spikebert.errors import UserError
+from spikebert.paper import GLUE
 from spikebert.plan import canonical, content, local_files, make_plan, step_settings
-from spikebert.schema import BASE, DISTILLED
+from spikebert.schema import BASE, COMPRESSED, DISTILLED
 
 try:
     plan = make_plan(config)
@@ -75,6 +76,7 @@ def probed_runs():
     """By language, the run to look into: SpikeBERT on SST-2 or else the first set, lowest seed."""
     sets = list(plan.datasets)
     runs = [run for run in plan.of("spikebert").values() if run.variant == BASE]
+    runs = [run for run in runs if plan.datasets[run.dataset]["labels"]]
     runs.sort(key=lambda run: (run.dataset != "sst2", sets.index(run.dataset), run.seed))
     return {run.language: run for run in reversed(runs)}
 
@@ -102,7 +104,10 @@ def corpus(wildcards):
 
 
 def base_teacher(wildcards):
-    return f"<work>/teachers/{run_of(wildcards).language}"
+    run = run_of(wildcards)
+    if run.model in COMPRESSED:
+        return f"<work>/compressed/{run.model}"
+    return f"<work>/teachers/{run.language}"
 
 
 def augmented(wildcards):
@@ -146,6 +151,7 @@ CHAPTERS = [
     "Ablation",
     "Sweeps",
     "Energy",
+    "GLUE",
     "Training",
     "Inside the student",
     "Corpora",

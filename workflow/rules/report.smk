@@ -3,6 +3,8 @@ localrules:
     accuracy_and_curves,
     cost_table,
     sweep_figures,
+    glue_table,
+    compressed_table,
     table_pages,
     models,
     records,
@@ -162,6 +164,77 @@ rule cost_table:
         " --datasets {params.datasets:q} --out {params.out:q} > {log:q} 2>&1"
 
 
+rule glue_table:
+    """GLUE beside the paper's row; a set without runs says why."""
+    input:
+        records=[
+            f"<results>/records/{id}.json"
+            for id, run in plan.of("teacher", "direct", "spikebert").items()
+            if run.dataset in GLUE and run.variant == BASE
+        ],
+    output:
+        csv=report(
+            "<results>/tables/glue.csv",
+            caption="../report/glue_table.rst",
+            category=chapter("GLUE"),
+            labels={"result": "GLUE, values (CSV)"},
+        ),
+        md="<results>/tables/glue.md",
+        tex="<results>/tables/glue.tex",
+    log:
+        "<logs>/glue_table.log",
+    conda:
+        "../../envs/spikebert.yaml"
+    params:
+        records=repeated("records"),
+        notes=lambda wildcards: plan.glue(),
+        about=lambda wildcards: plan.about(),
+        out=subpath(output.csv, parent=True),
+    shell:
+        "python -m spikebert glue-table {params.records:q} --notes {params.notes:q}"
+        " --out {params.out:q} > {log:q} 2>&1"
+
+
+COMPARED = plan.compared_sets()
+
+
+rule compressed_table:
+    """The student beside compressed BERTs: accuracy, size and energy."""
+    input:
+        records=[
+            f"<results>/records/{id}.json"
+            for id, run in plan.of("teacher", *COMPRESSED, "spikebert").items()
+            if run.dataset in COMPARED and run.variant == BASE
+        ],
+        energy=[
+            f"<results>/energy/{id}.json"
+            for (dataset, model), id in MEASURED.items()
+            if dataset in COMPARED and model in ("teacher", *COMPRESSED, "spikebert")
+        ],
+    output:
+        csv=report(
+            "<results>/tables/compressed.csv",
+            caption="../report/compressed_table.rst",
+            category=chapter("Energy"),
+            labels={"result": "compressed models, values (CSV)"},
+        ),
+        md="<results>/tables/compressed.md",
+        tex="<results>/tables/compressed.tex",
+    log:
+        "<logs>/compressed_table.log",
+    conda:
+        "../../envs/spikebert.yaml"
+    params:
+        records=repeated("records"),
+        energy=repeated("energy"),
+        notes=lambda wildcards: plan.compression(),
+        about=lambda wildcards: plan.about(),
+        out=subpath(output.csv, parent=True),
+    shell:
+        "python -m spikebert compressed-table {params.records:q} {params.energy:q}"
+        " --notes {params.notes:q} --out {params.out:q} > {log:q} 2>&1"
+
+
 # Each table by its chapter and its words in the report; its caption is <name>_table.rst.
 TABLES = {
     "claims": ("Claims", "claim sheet"),
@@ -169,6 +242,8 @@ TABLES = {
     "ablation": ("Ablation", "ablation"),
     **({"energy": ("Energy", "energy")} if MEASURED else {}),
     "training_cost": ("Training", "cost of training"),
+    "glue": ("GLUE", "GLUE"),
+    "compressed": ("Energy", "compressed models"),
 }
 
 
@@ -213,6 +288,8 @@ rule tables:
         rules.claim_sheet.output,
         rules.energy_table.output if MEASURED else [],
         rules.cost_table.output,
+        rules.glue_table.output,
+        rules.compressed_table.output,
         rules.table_pages.output,
 
 

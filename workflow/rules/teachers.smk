@@ -1,5 +1,6 @@
 localrules:
     fetch_teacher,
+    fetch_compressed,
 
 
 rule fetch_teacher:
@@ -21,6 +22,27 @@ rule fetch_teacher:
     shell:
         "python -m spikebert fetch-teacher --spec {params.spec:q} --cache {params.cache:q}"
         " --out {output:q} > {log:q} 2>&1"
+
+
+rule fetch_compressed:
+    """The checkpoint of a compressed BERT, which is fine-tuned as the teacher is."""
+    input:
+        lambda wildcards: local_files(plan.compressed[wildcards.compressed]),
+    output:
+        directory("<work>/compressed/{compressed}"),
+    log:
+        "<logs>/fetch_compressed/{compressed}.log",
+    wildcard_constraints:
+        compressed=one_of(plan.compressed),
+    conda:
+        "../../envs/spikebert.yaml"
+    params:
+        content=lambda wildcards: content(plan.compressed[wildcards.compressed]),
+        spec=lambda wildcards, output: canonical(plan.compressed[wildcards.compressed]),
+        cache=CACHE,
+    shell:
+        "python -m spikebert fetch-teacher --compressed --spec {params.spec:q}"
+        " --cache {params.cache:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule pretrain:
@@ -68,7 +90,7 @@ rule finetune:
     benchmark:
         "<benchmarks>/finetune/{id}.tsv"
     wildcard_constraints:
-        id=one_of(plan.of("teacher")),
+        id=one_of(plan.of("teacher", *COMPRESSED)),
     # Two students wait for it; nothing waits for the baselines.
     priority: 5
     retries: RETRIES
