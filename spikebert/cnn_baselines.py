@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from transformers import AutoModel, AutoModelForSequenceClassification, set_seed
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, set_seed
 
 from .batches import load_tokenizer
 from .configuration import SnnTextCnnConfig, TextCnnConfig
@@ -64,8 +64,7 @@ def snn_textcnn(
     """
     set_seed(run.seed)
     corpus = Corpus.read(corpus_dir)
-    trained = load_model(AutoModelForSequenceClassification, textcnn_dir)
-    config = trained.config
+    config = AutoConfig.from_pretrained(textcnn_dir)
     found = (config.model_type, config.num_labels)
     if found != (TextCnnConfig.model_type, corpus.num_labels):
         raise UserError(
@@ -76,7 +75,7 @@ def snn_textcnn(
         )
     names = ("vocab_size", "pad_token_id", "embedding_size", "filters", "widths", "dropout")
     model = convert(
-        trained,
+        load_model(AutoModelForSequenceClassification, textcnn_dir),
         SnnTextCnnConfig(
             **{name: getattr(config, name) for name in names},
             timesteps=settings.timesteps,

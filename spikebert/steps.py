@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -535,10 +535,9 @@ def stage2(
 
 def load_stage1(student: PreTrainedModel, alignment: nn.Module, folder: Path) -> None:
     """Put stage 1's student and projections into those of stage 2, every tensor or an error."""
-    body = cast(PreTrainedModel, student.base_model)
-    found = load_model(type(body), folder)
+    found = load_model(AutoModel, folder)
     check_same_model(found.config, student.config, str(folder))
-    body.load_state_dict(found.state_dict(), strict=True)
+    student.base_model.load_state_dict(found.state_dict(), strict=True)
     projections = load_file(folder / "projections.safetensors")
     try:
         alignment.load_state_dict(projections, strict=True)
