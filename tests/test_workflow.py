@@ -46,7 +46,7 @@ ENERGY = {"measure_energy", "energy_table", "compressed_table"}
 LOOKS = {"probe", "probe_figures", "calibration", "calibration_figure"}
 STAGE2 = {"stage2", *LOOKS, *REPORT, *ENERGY}
 STAGE1 = {"stage1", "cka", *STAGE2}
-MEASURED = {*REPORT, *ENERGY}
+MEASURED = {"measure_energy", "energy_table", *REPORT}
 SNN_TEXTCNN = {"snn_textcnn", *MEASURED}
 
 
@@ -106,6 +106,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def edited(folder: Path, path: str, value: Any) -> str:
     """The tiny configuration with one value changed; `path` is dotted, lists by index."""
     config = yaml.safe_load((ROOT / TINY).read_text("utf-8"))
+    config = json.loads(json.dumps(config))  # an alias is one value in two places
     *parents, last = path.split(".")
     place = config
     for name in parents:
@@ -126,7 +127,7 @@ def test_dry_run_of_a_fresh_clone_is_complete_and_quick(clone: Path, name: str) 
     assert time.perf_counter() - start < 20  # 2.5 s where nothing else runs
     runs = make_plan(yaml.safe_load((ROOT / path).read_text("utf-8"))).runs
     trained = ("tfidf", "textcnn", "snn_textcnn", "finetune", "direct", "stage2")
-    assert sum(counts[rule] for rule in trained) == len(runs)
+    assert sum(counts.get(rule, 0) for rule in trained) == len(runs)
     assert counts.keys() >= {"split", "corpus", "unlabelled", "stage1", "leaks", *REPORT}
 
 
@@ -297,26 +298,31 @@ def test_second_run_has_nothing_to_do(done: Path) -> None:
     assert DONE in snakemake(done, "all", "--cores", "1", "--configfile", TINY)
 
 
+# Captions name epochs, so an edit of these reaches every table and figure.
 RERUNS: dict[str, tuple[str, Any, set[str]]] = {
     "a setting of the model": ("model.beta", 0.5, {"direct", *STAGE1}),
     "a setting of stage 2": ("steps.stage2.temperature", 2.0, STAGE2),
-    "a setting of stage 1": ("steps.stage1.epochs", 2, STAGE1),
-    "a setting of fine-tuning": ("steps.finetune.epochs", 2, {"finetune", *STAGE2}),
+    "a setting of stage 1": ("steps.stage1.epochs", 2, {*STAGE1, *WORDS}),
+    "a setting of fine-tuning": ("steps.finetune.epochs", 2, {"finetune", *STAGE2, *WORDS}),
     "a setting of augmentation": ("augment.n_iter", 2, {"augment", "leaks", *STAGE2}),
     "a setting of the dense student": (
         "steps.dense_direct.epochs",
         2,
-        {"direct", *REPORT, *ENERGY},
+        {"direct", "measure_energy", *WORDS},
     ),
-    "a setting of its stage 1": ("steps.dense_stage1.epochs", 2, {"stage1", "stage2", *REPORT}),
+    "a setting of its stage 1": ("steps.dense_stage1.epochs", 2, {"stage1", "stage2", *WORDS}),
     "a setting of TextCNN": ("steps.textcnn.filters", 3, {"textcnn", *SNN_TEXTCNN}),
     "a setting of its neurons": ("steps.snn_textcnn.beta", 0.5, SNN_TEXTCNN),
     "a setting of TF-IDF": ("steps.tfidf.max_ngram", 1, {"tfidf", *REPORT}),
     "a cap": ("datasets.meals.caps", {"train": 10}, {"corpus", "tfidf", "leaks", *WORDS}),
     "words for people": ("datasets.films.description", "other words", WORDS),
     "a set that is not there": ("unavailable.subj", "no source", WORDS),
-    "why there is no GLUE": ("unavailable.glue", "no source", {"glue_table"}),
-    "why there is no DistilBERT": ("unavailable.distilbert", "no source", {"compressed_table"}),
+    "why there is no GLUE": ("unavailable.glue", "no source", {"glue_table", "table_pages"}),
+    "why there is no DistilBERT": (
+        "unavailable.distilbert",
+        "no source",
+        {"compressed_table", "table_pages"},
+    ),
 }
 
 
@@ -404,4 +410,5 @@ def test_figures_and_tables_come_from_published_records_alone(published: Path, d
 @pytest.mark.slow
 def test_published_results_do_not_keep_all_from_training(published: Path, clone: Path) -> None:
     everything = jobs(clone, "all", "--configfile", TINY)
+    del everything["glue_table"]  # of a run without GLUE: made from nothing
     assert jobs(published, "all", "--configfile", TINY) == everything
