@@ -18,7 +18,7 @@ from spikebert.resources import RULES
 
 PAPER = "config/paper.yaml"
 SNAKEFILES = [ROOT / "workflow/Snakefile", *ROOT.glob("workflow/rules/*.smk")]
-TRAINING = {"pretrain", "finetune", "stage1", "stage2", "direct"}
+TRAINING = {"pretrain", "finetune", "stage1", "stage2", "direct", "textcnn", "snn_textcnn"}
 
 # The client's calls that reach for a cluster, answered here: every job that is made has failed.
 NO_CLUSTER = """
