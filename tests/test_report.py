@@ -15,8 +15,8 @@ from test_workflow import ROOT, copy_repository, jobs, snakemake
 
 CONFIG = ("--configfile", "published.yaml")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-CHAPTERS = ["1. Claims", "2. Accuracy", "3. Ablation", "4. Sweeps", "5. Energy", "6. Training"]
-CHAPTERS += ["7. Inside the student"]
+CHAPTERS = ["1. Claims", "2. Accuracy", "3. Ablation", "4. Sweeps", "5. Energy", "6. GLUE"]
+CHAPTERS += ["7. Training", "8. Inside the student"]
 # An entry of a chapter has two buttons, the page of one result a single one.
 LISTED = "count => document.querySelectorAll('nav tbody tr a').length === 2 * count"
 TABLES = ("claims", "accuracy", "ablation", "energy", "training_cost")
