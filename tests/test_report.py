@@ -201,7 +201,9 @@ def check_content(page: Any) -> None:
         "cells => cells.map(cell => [cell.innerText, getComputedStyle(cell).textAlign])"
     )
     sides = dict(aligned)
-    assert sides.get("paper", sides.get("tokens", sides.get("paper_difference"))) == "right"
+    numbers = {"paper", "tokens", "paper_difference", "parameters"} & sides.keys()
+    assert numbers
+    assert {sides[name] for name in numbers} == {"right"}
 
 
 def test_the_report_is_one_file(report: Path) -> None:
