@@ -29,12 +29,13 @@ from .costs import UPDATE, bert_macs, neuron_values, student_parameters, trainin
 from .errors import UserError
 from .plan import Plan, Run
 from .records import Record, read_records, write_text
-from .schema import BASE, DISTILLED
+from .schema import BASE
 from .settings import ModelSettings
 from .tables import markdown
 
 # Peak of dense bfloat16 products: NVIDIA H100 SXM data sheet, 989 TFLOP/s; two FLOPs are a MAC.
 PEAK_MACS = 989e12 / 2
+SPIKING = ("stage2_only", "spikebert")  # of the distilled students, those with spikes
 UTILISATIONS = (0.1, 0.2, 0.4)
 # Weights, gradients and both moments of AdamW in float32.
 BYTES_PER_PARAMETER = 16
@@ -197,7 +198,7 @@ def _line(
     settings = run.settings[section]
     teacher = bert_macs(bert["layers"], bert["width"], 1, round(tokens))
     own = training_macs(shape, 1, round(tokens)) if shape else UPDATE * teacher
-    asked = teacher if step == "stage 1" or run.model in DISTILLED else 0
+    asked = teacher if step == "stage 1" or run.model in SPIKING else 0
     batch, longest = settings["batch_size"], settings["max_length"]
     if shape:
         parameters = student_parameters(shape, bert["vocabulary"])
@@ -239,7 +240,7 @@ def forecast(
             cache = layers * bert["width"] * 2 * sentences / passes * measured.text_tokens
             text = 5 * sentences / passes * measured.text_tokens
             lines.append({"text": f"x {factor}", **line, "disk_gib": (cache + text) / 2**30})
-    for model in ("teacher", "direct", *DISTILLED):
+    for model in ("teacher", "direct", *SPIKING):
         runs = list(plan.of(model).values())
         if runs:
             section = {"teacher": "finetune", "direct": "direct"}.get(model, "stage2")
