@@ -34,7 +34,11 @@ def ids(made: Plan) -> list[str]:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_shipped_configurations_are_plans(path: Path) -> None:
     made = make_plan(yaml.safe_load(path.read_text("utf-8")))
-    assert {run.model for run in made.runs} - {*COMPRESSED} == set(MODELS) - {*COMPRESSED}
+    asked = {run.model for run in made.runs} - {*COMPRESSED}
+    if path.name == "small.yaml":  # it names what is published
+        assert asked >= {"tfidf", "teacher", "direct", "stage2_only", "spikebert"}
+    else:
+        assert asked == set(MODELS) - {*COMPRESSED}
     others = {*GLUE, "glue", *COMPRESSED}
     assert {*made.used_sets(), *made.unavailable} - others <= {
         "mr",
