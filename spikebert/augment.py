@@ -12,7 +12,9 @@ n_iter times for each row. Punctuation and spacing are left as they are.
 Of a pair, each side is drawn on its own; draws take turns in what they change: the first side, the
 second, both. (The authors' code, castorini/d-bert, changes one side in two of three draws.)
 
-Reference: https://arxiv.org/abs/1903.12136, section 3.2.
+A transfer set (Turc et al., 2019) may follow: sentences of the unlabelled text, as they are.
+
+References: https://arxiv.org/abs/1903.12136, section 3.2; https://arxiv.org/abs/1908.08962.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,8 +57,10 @@ def augment(
     settings: AugmentSettings,
     seed: int,
     exclude: Iterable[str] = (),
+    unlabelled: Iterable[Row] = (),
 ) -> list[Row]:
-    """The original rows, then the augmented ones: label null, id of the original + "-k".
+    """The original rows, then the augmented ones: label null, id of the original + "-k"; then the
+    first `transfer_sentences` of the `unlabelled` rows that are none of these, label null.
 
     Left out are repetitions of any text, texts without a word, and texts whose normalised form is
     in `exclude` (dev and test rows); a pair is one text in this. The draws of a row depend on
@@ -85,7 +89,35 @@ def augment(
                 augmented.append(
                     {"id": f"{row['id']}-{k}", "text": texts[0], **pair, "label": None}
                 )
-    return [*rows, *augmented]
+    return [*rows, *augmented, *_transfer_set(rows, settings, forbidden, unlabelled)]
+
+
+def _transfer_set(
+    rows: list[Row], settings: AugmentSettings, forbidden: set[str], unlabelled: Iterable[Row]
+) -> list[Row]:
+    if not settings.transfer_sentences:
+        return []
+    if any(len(sides(row)) > 1 for row in rows):
+        raise UserError(
+            "setting augment.transfer_sentences",
+            expected="0 for a set of pairs: no unlabelled pairs are at hand",
+            got=settings.transfer_sentences,
+            fix="leave the set out of the row",
+        )
+    known = forbidden | {identity(*sides(row)) for row in rows}
+    new = (row for row in unlabelled if identity(row["text"]) not in known)
+    taken = [
+        {"id": row["id"], "text": row["text"], "label": None}
+        for row in islice(new, settings.transfer_sentences)
+    ]
+    if len(taken) < settings.transfer_sentences:
+        raise UserError(
+            "setting augment.transfer_sentences",
+            expected=f"at most {len(taken)}, the unlabelled sentences at hand",
+            got=settings.transfer_sentences,
+            fix="lower it, or add unlabelled text",
+        )
+    return taken
 
 
 def _in_turn(originals: list[str], drawn: list[list[str]]) -> Iterator[tuple[str, ...]]:

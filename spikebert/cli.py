@@ -221,14 +221,18 @@ def augment(
     seed: Annotated[int, typer.Option(min=0)],
     corpus: CorpusDir,
     out: Annotated[Path, typer.Option(dir_okay=False)],
+    text: Annotated[
+        Path | None, typer.Option(help="Unlabelled sentences, for a transfer set.", dir_okay=False)
+    ] = None,
 ) -> None:
     """Mask, swap and cut training rows (Tang et al., 2019); the originals stay, first."""
     from .augment import augment as make
-    from .corpora import read_held_out, read_rows, write_rows
+    from .corpora import iter_rows, read_held_out, read_rows, write_rows
 
     (chosen,) = settings_of(settings, "augment")
     rows = read_rows(corpus / "train.jsonl")
-    write_rows(out, make(rows, language, chosen, seed, read_held_out(corpus)))
+    unlabelled = iter_rows(text) if text else ()
+    write_rows(out, make(rows, language, chosen, seed, read_held_out(corpus), unlabelled))
 
 
 @app.command("fetch-teacher")

@@ -15,6 +15,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -513,38 +514,46 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path, at_most: int | None = None) -> list[Row]:
+    """The rows of a file, or its first ones; see `iter_rows`."""
+    return list(islice(iter_rows(path), at_most))
+
+
+def iter_rows(path: Path) -> Iterator[Row]:
     """Rows with id, text and, where given, text_pair and label (a class's id, a finite score or
-    null); anything else is an error."""
+    null), one at a time; anything else is an error."""
     path = Path(path)
     try:
-        lines = path.read_bytes().decode("utf-8").split("\n")
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if line != b"\n":
+                    yield _row(line, f"{path}:{number}")
     except OSError as error:
         raise UserError(f"file {path}", expected="JSON lines", got=error, fix=AGAIN) from None
+
+
+def _row(line: bytes, where: str) -> Row:
+    text = ""
+    try:
+        text = line.decode("utf-8").removesuffix("\n")
+        row: Row = parse_json(text)
+        label = row.get("label")
+        valid = isinstance(row["id"], str) and isinstance(row["text"], str)
+        valid &= isinstance(row.get("text_pair", ""), str)
+        valid &= label is None or (not isinstance(label, bool) and math.isfinite(label))
+        "".join(sides(row)).encode()  # half of a surrogate pair is no text
     except UnicodeDecodeError as error:
-        raise UserError(f"file {path}", expected="UTF-8", got=error, fix="make it again") from None
-    rows = []
-    for number, line in enumerate(lines, 1):
-        if not line:
-            continue
-        try:
-            row = parse_json(line)
-            label = row.get("label")
-            valid = isinstance(row["id"], str) and isinstance(row["text"], str)
-            valid &= isinstance(row.get("text_pair", ""), str)
-            valid &= label is None or (not isinstance(label, bool) and math.isfinite(label))
-            "".join(sides(row)).encode()  # half of a surrogate pair is no text
-        except (ValueError, AttributeError, KeyError, TypeError, OverflowError):
-            valid = False
-        if not valid:
-            raise UserError(
-                f"row {path}:{number}",
-                expected='{"id": str, "text": str, "text_pair": str, "label": number or null}',
-                got=line[:80],
-                fix="make the file again",
-            )
-        rows.append(row)
-    return rows
+        raise UserError(f"row {where}", expected="UTF-8", got=error, fix=AGAIN) from None
+    except (ValueError, AttributeError, KeyError, TypeError, OverflowError):
+        valid = False
+    if not valid:
+        raise UserError(
+            f"row {where}",
+            expected='{"id": str, "text": str, "text_pair": str, "label": number or null}',
+            got=text[:80],
+            fix="make the file again",
+        )
+    return row
 
 
 def find_leaks(corpora: Iterable[Path], against: Iterable[Path]) -> list[Row]:

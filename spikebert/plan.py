@@ -108,6 +108,12 @@ class Run:
         """Key of the augmented rows: runs that agree in it share the rows."""
         return f"{self.dataset}/{digest(self.step('augment'))}.s{self.seed}"
 
+    @property
+    def transfers(self) -> bool:
+        """Whether unlabelled sentences stand among the augmented rows."""
+        augment = self.settings.get("augment", {})
+        return bool(augment.get("enabled") and augment["transfer_sentences"])
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -156,12 +162,13 @@ class Plan:
     def used_texts(self) -> list[str]:
         """The languages whose unlabelled text a run needs."""
         stage1 = {run.language for run in self.two_staged().values()}
+        transfer = {run.language for run in self.runs if run.transfers}
         pretrain = {
             language
             for language in self.used_teachers()
             if self.teachers[language]["source"] == "pretrain"
         }
-        return sorted(stage1 | pretrain)
+        return sorted(stage1 | transfer | pretrain)
 
     def notes(self) -> str:
         """JSON of what tables and figures say of each set, in their order."""
@@ -334,6 +341,7 @@ def make_plan(config: Mapping[str, Any]) -> Plan:
     given = {"model": full["model"], "augment": full["augment"]}
     given |= {step: full["steps"].get(step, {}) for step in STEPS}
     runs = _runs(full, given)
+    _check_transfer(runs, full)
     sets, models = list(full["datasets"]), list(MODELS)
     runs.sort(key=lambda run: (sets.index(run.dataset), models.index(run.model)))
     names = {f.name for f in dataclasses.fields(Plan)} - {"settings", "runs", "resources"}
@@ -467,6 +475,22 @@ def _check_layers(settings: Settings, where: str) -> None:
                 expected=f"fewer than model.num_hidden_layers = {blocks}",
                 got=skipped,
                 fix="lower it",
+            )
+
+
+def _check_transfer(runs: list[Run], config: Mapping[str, Any]) -> None:
+    """Unlabelled sentences that are to be labelled have to be there, and to be like the set's."""
+    for run in runs:
+        if not run.transfers:
+            continue
+        files = config["datasets"][run.dataset]["files"]
+        pairs = any("pair_column" in file for file in files)
+        if pairs or run.language not in config["unlabelled"]:
+            raise UserError(
+                f"setting augment.transfer_sentences of {run.id}",
+                expected="0 for a set of pairs" if pairs else f"text under unlabelled.{run.language}",
+                got="a set of pairs" if pairs else "none",
+                fix="leave the setting at 0 for this set",
             )
 
 

@@ -40,7 +40,10 @@ ALGORITHM = {
 
 # Settings that came after results were published, by step. At their default they are left out of
 # what a step is told, so that these results stay those of their configuration.
-LATER: dict[str, tuple[str, ...]] = {"stage1": ("max_sentences",)}
+LATER: dict[str, tuple[str, ...]] = {
+    "augment": ("transfer_sentences",),
+    "stage1": ("max_sentences",),
+}
 LARGEST_SEED = 2**32 - 1  # NumPy's
 # No setting of a step: it decides how much a kill costs, and no number.
 CHECKPOINT_MINUTES = 15
@@ -330,6 +333,12 @@ class AugmentSettings:
     p_ng: float = fraction(0.25, "only a random n-gram of the sentence is kept")
     max_ngram: int = positive(5, "longest n-gram")
     n_iter: int = setting(20, "draws per sentence", minimum=0)
+    transfer_sentences: int = setting(
+        0,
+        "as many of the unlabelled sentences as well, for the teacher to label: a transfer set in "
+        "the words of Turc et al. (2019); the paper has none",
+        minimum=0,
+    )
 
 
 @dataclass(frozen=True)

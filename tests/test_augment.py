@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from spikebert.augment import MASK, TAGGERS, Token, Vocabulary, augment
+from spikebert.errors import UserError
 from spikebert.settings import AugmentSettings
 from spikebert.texts import normalise, text_id
 
@@ -132,6 +133,28 @@ def test_dev_and_test_rows_are_never_made():
     assert "bleak" in {row["text"] for row in every}
     less = augment(rows, "en", settings(p_ng=1, n_iter=100), 1, {"bleak"})
     assert {row["text"] for row in every} - {row["text"] for row in less} == {"bleak"}
+
+
+def test_unlabelled_sentences_follow_for_the_teacher_to_label():
+    rows = rows_of(SENTENCES[:2])
+    text = rows_of(["A film.", SENTENCES[1].upper(), "bleak", "so-so", "fine", "left over"])
+    wanted = settings(n_iter=1, transfer_sentences=3)
+    made = augment(rows, "en", wanted, 1, {"bleak"}, iter(text))
+    assert made[:2] == rows
+    assert [row["text"] for row in made[2:]] == ["A film.", "so-so", "fine"]
+    assert all(row["label"] is None for row in made[2:])
+    assert augment(rows, "en", settings(n_iter=1), 1, (), text) == rows
+    unused = settings(enabled=False, transfer_sentences=3)
+    assert augment(rows, "en", unused, 1, (), text) == rows
+
+
+def test_too_few_unlabelled_sentences_and_pairs_are_refused():
+    rows, text = rows_of(SENTENCES), rows_of(["A film."])
+    with pytest.raises(UserError, match="at most 1"):
+        augment(rows, "en", settings(transfer_sentences=2), 1, (), text)
+    pairs = [{**rows[0], "text_pair": "and another"}]
+    with pytest.raises(UserError, match="pairs"):
+        augment(pairs, "en", settings(transfer_sentences=1), 1, (), text)
 
 
 def test_another_word_by_frequency():

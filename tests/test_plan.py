@@ -270,6 +270,20 @@ def test_a_later_setting_at_its_default_leaves_published_results_alone() -> None
     assert other.stage1 != run.stage1
 
 
+def test_a_transfer_set_needs_text_and_single_sentences() -> None:
+    rows = [{"models": ["stage2_only"]}]
+    ready = {"en": {"source": "folder", "path": "bert"}}  # needs no text of its own
+    made = plan(rows, augment={"transfer_sentences": 5}, teachers=ready)
+    (run,) = made.of("stage2_only").values()
+    assert run.transfers
+    assert made.used_texts() == ["en"]
+    assert '"transfer_sentences":5' in run.step("augment")
+    assert plan(rows, teachers=ready).used_texts() == []
+    assert "transfer" not in next(iter(plan(rows).of("stage2_only").values())).step("augment")
+    with pytest.raises(UserError, match=r"unlabelled\.en"):
+        plan(rows, augment={"transfer_sentences": 5}, teachers=ready, unlabelled={})
+
+
 def test_variant_starts_from_its_base_row() -> None:
     made = plan(
         [

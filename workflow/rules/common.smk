@@ -95,6 +95,12 @@ def augmented_by(wildcards):
     return AUGMENTED[f"{wildcards.dataset}/{wildcards.digest}.s{wildcards.seed}"]
 
 
+def transferred(wildcards):
+    """The text of a transfer set."""
+    run = augmented_by(wildcards)
+    return [f"<work>/unlabelled/{run.language}/text.jsonl"] if run.transfers else []
+
+
 def run_of(wildcards):
     return RUNS[wildcards.id]
 

@@ -74,9 +74,10 @@ rule unlabelled:
 
 
 rule augment:
-    """Masked, swapped and shortened copies of the training rows."""
+    """Masked, swapped and shortened copies of the training rows, and sentences to be labelled."""
     input:
         corpus="<work>/corpora/{dataset}",
+        text=transferred,
     output:
         "<work>/augmented/{dataset}/{digest}.s{seed}.jsonl",
     log:
@@ -91,9 +92,11 @@ rule augment:
     params:
         settings=lambda wildcards: augmented_by(wildcards).step("augment"),
         language=lambda wildcards: augmented_by(wildcards).language,
+        text=repeated("text"),
     shell:
         "python -m spikebert augment --settings {params.settings:q} --language {params.language}"
-        " --seed {wildcards.seed} --corpus {input.corpus:q} --out {output:q} > {log:q} 2>&1"
+        " --seed {wildcards.seed} --corpus {input.corpus:q} {params.text:q} --out {output:q}"
+        " > {log:q} 2>&1"
 
 
 rule leaks:
