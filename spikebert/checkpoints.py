@@ -24,6 +24,7 @@ from typing import Any
 import filelock
 from safetensors import SafetensorError
 
+from .distributed import is_main, wait
 from .errors import UserError
 from .records import whole, write_json, write_text
 from .settings import CHECKPOINT_MINUTES, digest
@@ -171,8 +172,13 @@ def checkpoint_folder(root: Path, identity: dict[str, Any]) -> Iterator[Checkpoi
     """The locked checkpoints of exactly this work, removed when it succeeds.
 
     `identity` holds the settings and the digests of the inputs. Its digest names the folder, so
-    that checkpoints of other settings or inputs are never taken up; leftovers of those go.
+    that checkpoints of other settings or inputs are never taken up; leftovers of those go. Of
+    several processes the first holds the lock, and the others wait for it.
     """
+    if not is_main():
+        wait()
+        yield Checkpoints(root / digest(identity))
+        return
     root.mkdir(parents=True, exist_ok=True)
     with only_writer(root):
         folder = root / digest(identity)
@@ -183,6 +189,7 @@ def checkpoint_folder(root: Path, identity: dict[str, Any]) -> Iterator[Checkpoi
         for half_written in folder.glob(".*"):
             remove(half_written)
         write_json(folder / "identity.json", identity)
+        wait()
         yield Checkpoints(folder)
         shutil.rmtree(folder)
 

@@ -5,6 +5,7 @@ Heavy libraries are imported where a verb needs them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -158,6 +159,56 @@ def use_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
+def begin_training(threads: int) -> None:
+    """Share so many threads with the other processes of `launch` and join them; without them take a
+    GPU, where there is one, until the end."""
+    from . import distributed, gpus
+
+    use_threads(max(1, threads // distributed.beside()))
+    if distributed.launched():
+        distributed.start()
+    else:
+        held.enter_context(gpus.claimed(1))
+
+
+held = contextlib.ExitStack()
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def launch(
+    context: typer.Context,
+    processes: Annotated[int, typer.Option(min=1, help="On this machine, one to a GPU.")],
+    nodes: Annotated[int, typer.Option(min=1, help="Machines; start this on each.")] = 1,
+    rendezvous: Annotated[
+        str, typer.Option(help="host:port of one of the machines, where there are several.")
+    ] = "localhost:0",
+    job: Annotated[str, typer.Option(help="A word the machines have in common.")] = "spikebert",
+) -> None:
+    """Run a training verb in several processes: launch --processes 4 stage1 --settings ...
+
+    The processes share each batch: batch_size is the size of the whole.
+    """
+    from torch.distributed import run as torchrun
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    from .gpus import claimed
+
+    if nodes > 1 and rendezvous == "localhost:0":
+        raise UserError(
+            "--rendezvous", expected="host:port of one machine", got="none", fix="name one"
+        )
+    shared = ["--rdzv-backend=c10d", f"--rdzv-endpoint={rendezvous}", f"--rdzv-id={job}"]
+    where = ["--standalone"] if nodes == 1 else [f"--nnodes={nodes}", *shared]
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # until each process takes its share
+    with claimed(processes):
+        try:
+            torchrun.main(
+                [*where, f"--nproc-per-node={processes}", "-m", "spikebert", *context.args]
+            )
+        except ChildFailedError as error:  # it has said why
+            raise typer.Exit(error.get_first_failure()[1].exitcode or 1) from None
+
+
 @app.command()
 def split(dataset: str, spec: JsonText, cache: Folder, out: Folder, mirror: Mirror = None) -> None:
     """Fetch a labelled set, clean it, and split it into train, dev and test."""
@@ -266,7 +317,7 @@ def pretrain(
 ) -> None:
     """Make a small BERT by masked language modelling, where no checkpoint can be had."""
     (chosen,) = settings_of(settings, "pretrain")
-    use_threads(threads)
+    begin_training(threads)
     from .steps import pretrain as step
 
     step(chosen, text, checkpoints, out)
@@ -307,7 +358,7 @@ def textcnn(
 ) -> None:
     """Train TextCNN (Kim, 2014)."""
     (chosen,) = settings_of(settings, "textcnn")
-    use_threads(threads)
+    begin_training(threads)
     from .cnn_baselines import textcnn as step
     from .steps import Outputs
 
@@ -329,7 +380,7 @@ def snn_textcnn(
 ) -> None:
     """Make a trained TextCNN spiking and fine-tune it (Lv et al., 2023)."""
     (chosen,) = settings_of(settings, "snn_textcnn")
-    use_threads(threads)
+    begin_training(threads)
     from .cnn_baselines import snn_textcnn as step
     from .steps import Outputs
 
@@ -351,7 +402,7 @@ def finetune(
 ) -> None:
     """Fine-tune a BERT teacher on one set."""
     (chosen,) = settings_of(settings, "finetune")
-    use_threads(threads)
+    begin_training(threads)
     from .steps import Outputs
     from .steps import finetune as step
 
@@ -375,7 +426,7 @@ def stage1(
     Settings that name `dense_stage1` in place of `stage1` make a dense BERT of the student's shape.
     """
     model, chosen = settings_of(settings, "model", kind_of(settings, "stage1"))
-    use_threads(threads)
+    begin_training(threads)
     from .steps import stage1 as step
 
     step(model, chosen, text, teacher, checkpoints, out, cache_of(teacher_cache, teacher_cache_gib))
@@ -402,7 +453,7 @@ def stage2(
     Settings that name `dense_stage2` in place of `stage2` make a dense BERT of the student's shape.
     """
     model, chosen = settings_of(settings, "model", kind_of(settings, "stage2"))
-    use_threads(threads)
+    begin_training(threads)
     from .steps import Outputs
     from .steps import stage2 as step
 
@@ -428,7 +479,7 @@ def direct(
     Settings that name `dense_direct` in place of `direct` make a dense BERT of the student's shape.
     """
     model, chosen = settings_of(settings, "model", kind_of(settings, "direct"))
-    use_threads(threads)
+    begin_training(threads)
     from .steps import Outputs
     from .steps import direct as step
 
@@ -480,7 +531,7 @@ def bench(
     from .settings import ModelSettings, build
 
     shape = build(ModelSettings, parse(model, "--model"))
-    use_threads(threads)
+    begin_training(threads)
     from . import bench as benchmark
 
     if memory_of:
@@ -606,7 +657,7 @@ def early_exit(
     out: Annotated[Path | None, typer.Option(help="JSON to write.", dir_okay=False)] = None,
 ) -> None:
     """Accuracy, time steps and latency where a student stops as soon as its answer is clear."""
-    use_threads(threads)
+    begin_training(threads)
     from .inference import early_exit_curve
 
     margins = margin or [0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 2.0]
@@ -637,7 +688,7 @@ def probe(
     threads: Threads = 1,
 ) -> None:
     """Save attention maps and spikes of sentences, and the spike rates of a corpus."""
-    use_threads(threads)
+    begin_training(threads)
     from .inspection import probe as step
 
     step(model, out, texts or [], corpus, split, limit, blocks)
@@ -653,7 +704,7 @@ def cka(
     threads: Threads = 1,
 ) -> None:
     """Save how similar student and teacher are, layer by layer, before and after stage 1."""
-    use_threads(threads)
+    begin_training(threads)
     from .inspection import cka as step
 
     step(student, teacher, text, out, limit)
@@ -673,7 +724,7 @@ def calibration(
 
     The expected calibration error is that of Guo et al. (2017), over 15 bins of confidence.
     """
-    use_threads(threads)
+    begin_training(threads)
     from .calibration import read_calibration
     from .inspection import calibration as step
 
@@ -751,7 +802,7 @@ def energy(
     threads: Threads = 1,
 ) -> None:
     """Count operations and spikes of a model on a corpus, and what they cost in energy."""
-    use_threads(threads)
+    begin_training(threads)
     from dataclasses import asdict
 
     from .energy_run import measure_folder

@@ -21,7 +21,7 @@ from .training import file_digest
 
 def textcnn(
     settings: TextCnnSettings, corpus_dir: Path, teacher_dir: Path, run: Run, outputs: Outputs
-) -> Record:
+) -> Record | None:
     """Train TextCNN, whose tokenizer and, by setting, first word embeddings are a BERT's."""
     set_seed(run.seed)
     corpus = Corpus.read(corpus_dir)
@@ -56,7 +56,7 @@ def textcnn(
 
 def snn_textcnn(
     settings: SnnTextCnnSettings, corpus_dir: Path, textcnn_dir: Path, run: Run, outputs: Outputs
-) -> Record:
+) -> Record | None:
     """Make a trained TextCNN spiking and fine-tune it.
 
     Raises:

@@ -34,14 +34,15 @@ class Classifier(nn.Module):
         attention_mask: Tensor,
         labels: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        counted: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """ids, mask and, of pairs, types [B, N], labels [B] -> logits [B, C] and, with labels,
-        their `gold_loss`."""
+        the `gold_loss` of the rows that are counted [B]."""
         types = types_for(self.model, token_type_ids)
         logits = self.model(input_ids=input_ids, attention_mask=attention_mask, **types).logits
         if labels is None:
             return {"logits": logits}
-        return {"loss": gold_loss(logits, labels), "logits": logits}
+        return {"loss": gold_loss(logits, labels, counted), "logits": logits}
 
 
 def types_for(model: nn.Module, token_type_ids: Tensor | None) -> dict[str, Tensor]:
@@ -125,11 +126,16 @@ class PretrainingDistillation(_Distillation):
     """Stage 1: sigma_1 L_fea + sigma_2 L_emb on unlabelled text."""
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, states: States = None
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        states: States = None,
+        counted: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """ids, mask [B, N] and the teacher's states, if they are kept (`taught`) -> losses."""
+        """ids, mask [B, N] and the teacher's states, if they are kept (`taught`) -> losses of the
+        rows that are counted [B]."""
         out, states, _ = self.both(input_ids, attention_mask, states, None)
-        losses = self.aligned(out, states, attention_mask)
+        losses = self.aligned(out, states, of_counted(attention_mask, counted))
         return {"loss": self.total(losses), **losses}
 
 
@@ -146,10 +152,12 @@ class TaskDistillation(_Distillation):
         states: States = None,
         teacher_logits: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        counted: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """ids, mask [B, N], labels [B] with -100 (of scores NaN) for the teacher's, and what the
-        teacher says, if it is kept (`taught`) -> losses and logits. The types of a pair are for the
-        teacher and for a dense student; a spiking one takes none.
+        teacher says, if it is kept (`taught`) -> losses of the rows that are counted [B], and
+        logits. The types of a pair are for the teacher and for a dense student; a spiking one takes
+        none.
 
         In evaluation the teacher is not asked: `gold_loss` is the loss.
         """
@@ -162,11 +170,16 @@ class TaskDistillation(_Distillation):
         )
         assert taught is not None
         temperature = self.settings.temperature
-        losses = self.aligned(out, states, attention_mask) | {
-            "loss_logits": logits_loss(out.logits, taught, temperature),
-            "loss_ce": label_loss(out.logits, labels, taught),
+        losses = self.aligned(out, states, of_counted(attention_mask, counted)) | {
+            "loss_logits": logits_loss(out.logits, taught, temperature, counted),
+            "loss_ce": label_loss(out.logits, labels, taught, counted),
         }
         return {"loss": self.total(losses), "logits": out.logits, **losses}
+
+
+def of_counted(mask: Tensor, counted: Tensor | None) -> Tensor:
+    """The mask [B, N] without the rows that are not counted [B]."""
+    return mask if counted is None else mask * counted.unsqueeze(1)
 
 
 def check_same_model(found: PreTrainedConfig, student: PreTrainedConfig, where: str) -> None:

@@ -9,8 +9,10 @@
 Of a score (one output) in place of classes both are mean squared errors: L_logits to the teacher's
 score, since KL has no meaning for one number, and L_ce to the gold one.
 
-Padding is left out of every mean. The projections belong to the losses: they are saved between
-the stages and are no part of the final model.
+Padding is left out of every mean, and so are rows that are not `counted` [B], of a batch that is
+shared by several processes; a mean is over the rows or tokens of all shares (`distributed`). The
+projections belong to the losses: they are saved between the stages and are no part of the final
+model.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .distributed import over_all
 
 
 def align(student_layers: int, teacher_layers: int, ignored: int = 0) -> list[tuple[int, int]]:
@@ -48,7 +52,13 @@ def masked_mse(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
         )
     distance = (student.float() - teacher.float()).square().mean(-1)
     weight = mask.to(distance.dtype)
-    return (distance * weight).sum() / weight.sum().clamp_min(1)
+    return (distance * weight).sum() / over_all(weight.sum()).clamp_min(1)
+
+
+def row_mean(values: Tensor, counted: Tensor | None) -> Tensor:
+    """Mean of values [B] over the rows of all shares that are counted."""
+    weight = torch.ones_like(values) if counted is None else counted.to(values.dtype)
+    return (values * weight).sum() / over_all(weight.sum()).clamp_min(1)
 
 
 class Mlp(nn.Sequential):
@@ -99,29 +109,34 @@ class Alignment(nn.Module):
         return torch.stack(losses).sum()
 
 
-def logits_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+def logits_loss(
+    student: Tensor, teacher: Tensor, temperature: float = 1.0, counted: Tensor | None = None
+) -> Tensor:
     """KL(teacher || student) of logits [B, C], times temperature^2 (Hinton et al., 2015); of scores
     [B, 1] the mean squared distance, at any temperature."""
     if student.shape[-1] == 1:
-        return F.mse_loss(student.float(), teacher.float())
+        return row_mean((student.float() - teacher.float()).square().squeeze(-1), counted)
     log_p = F.log_softmax(student.float() / temperature, -1)
     log_q = F.log_softmax(teacher.float() / temperature, -1)
-    return F.kl_div(log_p, log_q, reduction="batchmean", log_target=True) * temperature**2
+    divergence = F.kl_div(log_p, log_q, reduction="none", log_target=True).sum(-1)
+    return row_mean(divergence, counted) * temperature**2
 
 
-def label_loss(student: Tensor, labels: Tensor, teacher: Tensor) -> Tensor:
+def label_loss(
+    student: Tensor, labels: Tensor, teacher: Tensor, counted: Tensor | None = None
+) -> Tensor:
     """`gold_loss` of logits [B, C] with labels [B]; -100 stands for the teacher's class, NaN for
     its score."""
     if student.shape[-1] == 1:
         scores = torch.where(labels.isnan(), teacher.squeeze(-1).to(labels.dtype), labels)
-        return gold_loss(student, scores)
+        return gold_loss(student, scores, counted)
     labels = torch.where(labels < 0, teacher.argmax(-1), labels)
-    return gold_loss(student, labels)
+    return gold_loss(student, labels, counted)
 
 
-def gold_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def gold_loss(logits: Tensor, labels: Tensor, counted: Tensor | None = None) -> Tensor:
     """Cross-entropy of logits [B, C] with classes [B], or the mean squared error of [B, 1] with
     scores [B]."""
     if logits.shape[-1] == 1:
-        return F.mse_loss(logits.squeeze(-1).float(), labels.float())
-    return F.cross_entropy(logits.float(), labels)
+        return row_mean((logits.squeeze(-1).float() - labels.float()).square(), counted)
+    return row_mean(F.cross_entropy(logits.float(), labels, reduction="none"), counted)

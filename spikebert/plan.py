@@ -488,7 +488,9 @@ def _check_transfer(runs: list[Run], config: Mapping[str, Any]) -> None:
         if pairs or run.language not in config["unlabelled"]:
             raise UserError(
                 f"setting augment.transfer_sentences of {run.id}",
-                expected="0 for a set of pairs" if pairs else f"text under unlabelled.{run.language}",
+                expected="0 for a set of pairs"
+                if pairs
+                else f"text under unlabelled.{run.language}",
                 got="a set of pairs" if pairs else "none",
                 fix="leave the setting at 0 for this set",
             )

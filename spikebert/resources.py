@@ -13,6 +13,9 @@ from typing import Any
 from .settings import positive, schema_of
 
 
+SHARED = ("finetune", "stage1", "stage2", "direct")  # the rules whose training several may share
+
+
 @dataclass(frozen=True)
 class Resources:
     """What one job asks for."""
@@ -21,6 +24,11 @@ class Resources:
         8000, "memory in MB at the first attempt, and as much again at the next two"
     )
     runtime: int = positive(720, "wall time in minutes; training that runs out of it goes on")
+    processes: int = positive(
+        1,
+        "processes of one machine that share each batch, the threads, and have a GPU each where "
+        f"`gpu` is set; for {', '.join(SHARED)} alone",
+    )
 
 
 _SHORT = Resources(mem_mb=4000, runtime=60)
@@ -44,13 +52,15 @@ RULES: dict[str, Resources] = {
 
 def resources_schema() -> dict[str, Any]:
     """The closed JSON schema of `resources` in a configuration."""
-    one = schema_of(Resources)
+    shared = schema_of(Resources)
+    properties = {k: v for k, v in shared["properties"].items() if k != "processes"}
+    alone = {**shared, "properties": properties}
     return {
         "type": "object",
         "description": "what the jobs of a rule ask a scheduler for; no job runs again because of "
         "it, and --set-resources of Snakemake overrides it",
         "additionalProperties": False,
-        "properties": dict.fromkeys(RULES, one),
+        "properties": {rule: shared if rule in SHARED else alone for rule in RULES},
     }
 
 

@@ -12,11 +12,14 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl
 from transformers.trainer_callback import TrainerState
 
+from .distributed import any_of, is_main
+
 HEEDED = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class Interruptible(TrainerCallback):
-    """While entered, SIGTERM and SIGUSR1 save and stop the training at the end of its update.
+    """While entered, SIGTERM and SIGUSR1 save and stop the training at the end of its update, all
+    processes of it where any was told.
 
     `received` is the number of the last such signal, or 0. At the start it prints where a resumed
     training goes on.
@@ -36,9 +39,10 @@ class Interruptible(TrainerCallback):
         self.received = number
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:  # noqa: ARG002
-        if state.global_step:
+        if state.global_step and is_main():
             print(f"resuming after update {state.global_step} of {state.max_steps}", flush=True)
 
     def on_step_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
-        if self.received:
+        if any_of(bool(self.received), args.device):
+            self.received = self.received or signal.SIGTERM
             control.should_save = control.should_training_stop = True

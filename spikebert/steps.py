@@ -42,6 +42,7 @@ from .distillation import (
     check_same_model,
     copy_embeddings,
 )
+from .distributed import is_main, world
 from .errors import UserError
 from .metrics import scores
 from .pretrained import HEAD, POOLER, load_model
@@ -247,8 +248,9 @@ def supervised(
     outputs: Outputs,
     upstream: dict[str, Any] | None = None,
     prepare: Callable[[list[dict[str, Any]], Collate], Collate] = lambda _, collate: collate,
-) -> Record:
-    """Fit `module` on `train`, then save `model` with its tokenizer, record and predictions.
+) -> Record | None:
+    """Fit `module` on `train`, then save `model` with its tokenizer, record and predictions. Of
+    several processes the first does the latter, and the others have no record to return.
 
     `prepare` may number the training examples, and gives the collator for them.
     """
@@ -271,6 +273,8 @@ def supervised(
             store,
             corpus.metric,
         )
+        if not is_main():
+            return None
         record, predictions = finish(
             run, corpus, model, encode_rows, collate, fitted, described, len(train), upstream
         )
@@ -287,7 +291,7 @@ def supervised(
 
 def finetune(
     settings: FineTuneSettings, corpus_dir: Path, teacher: Path, run: Run, outputs: Outputs
-) -> Record:
+) -> Record | None:
     """Fine-tune a BERT on one set."""
     set_seed(run.seed)
     corpus = Corpus.read(corpus_dir)
@@ -313,7 +317,7 @@ def direct(
     tokenizer_dir: Path,
     run: Run,
     outputs: Outputs,
-) -> Record:
+) -> Record | None:
     """Train a student on the labels alone, from random weights; a dense one, where the settings are
     those of one."""
     set_seed(run.seed)
@@ -338,6 +342,10 @@ def direct(
 
 def pretrain(settings: PretrainSettings, text: Path, checkpoints: Path, out: Path) -> None:
     """Make a small BERT by masked language modelling, with a WordPiece vocabulary of its own."""
+    if world() > 1:
+        raise UserError(
+            "pretrain", expected="one process", got=f"{world()} of them", fix="start it alone"
+        )
     set_seed(settings.seed)
     rows = read_rows(text)
     tokenizer = train_tokenizer((row["text"] for row in rows), settings.vocab_size)
@@ -460,6 +468,8 @@ def stage1(
         examples = encode([{"text": row["text"]} for row in rows], tokenizer, settings.max_length)
         collate = asked_once(cache, module, examples, collator(tokenizer), inputs, settings)
         fitted = fit(module, examples, None, collate, settings, settings.seed, store)
+        if not is_main():
+            return
         with whole(out) as part:
             student.save_pretrained(part)
             tokenizer.save_pretrained(part)
@@ -477,7 +487,7 @@ def stage2(
     run: Run,
     outputs: Outputs,
     cache: Cache | None = None,
-) -> Record:
+) -> Record | None:
     """Task distillation, from stage 1's student or, without `stage1_dir`, from random weights. The
     student is dense, where the settings are those of a dense one."""
     set_seed(run.seed)

@@ -7,24 +7,50 @@ the epoch that were seen, by their numbers alone. What it leaves out is in `loop
     masks         the generator of a collator that has one, before the batch that was read ahead
     sums, count   the losses since the last line of the log, whose means replace the library's
     elapsed_s     the time spent
+
+Of several processes (`distributed`) each has its own generators and losses in a checkpoint, which
+the first one writes. One that is taken up by another number of processes goes on from the same
+update in the same order of rows; what differs is the sums of the losses that are being logged.
 """
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.data_loader import DataLoaderShard
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl
 from transformers.trainer import TRAINER_STATE_NAME
 
 from .checkpoints import Checkpoints
+from .distributed import (
+    COUNTED,
+    Filled,
+    Shares,
+    any_of,
+    counting,
+    gathered,
+    is_main,
+    mean_of,
+    rank,
+    world,
+)
 from .errors import UserError
 
-LOOP = "loop.pt"
+
+def loop_name(rank: int, world: int) -> str:
+    """The file of `loop.pt`'s values, one for each process.
+
+    >>> loop_name(0, 1), loop_name(3, 4)
+    ('loop.pt', 'loop_3.pt')
+    """
+    return "loop.pt" if world == 1 else f"loop_{rank}.pt"
 
 
 class Often(TrainerCallback):
@@ -34,7 +60,8 @@ class Often(TrainerCallback):
         self.seconds, self.last = 60 * minutes, time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
-        control.should_save |= time.monotonic() - self.last >= self.seconds
+        old = is_main() and time.monotonic() - self.last >= self.seconds
+        control.should_save |= any_of(old, args.device)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         self.last = time.monotonic()
@@ -62,7 +89,8 @@ class Batches:
 class ExactTrainer(Trainer):
     """Named losses in the log, a stop at a non-finite one, checkpoints that are whole and exact.
 
-    One process, and one batch to an update. A collator with a generator is for training alone.
+    One batch to an update, however many processes share it: `per_device_train_batch_size` is the
+    size of that batch. A collator with a generator is for training alone, and in one process.
     """
 
     def __init__(
@@ -82,6 +110,29 @@ class ExactTrainer(Trainer):
         self.elapsed_before = 0.0
         self.loop: dict[str, Any] | None = None  # of a checkpoint, until it is taken up
         self.epoch_start = torch.get_rng_state()
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """The library's for one process; else this process's shares of the same batches."""
+        if world() == 1:
+            return super().get_train_dataloader()
+        batches = Shares(
+            self._get_train_sampler(),  # type: ignore[arg-type]
+            self.args.per_device_train_batch_size,
+            rank(),
+            world(),
+        )
+        return DataLoaderShard(
+            Filled(self.train_dataset),  # type: ignore[arg-type]
+            device=self.args.device,
+            batch_sampler=batches,
+            collate_fn=counting(self.batches),
+        )
+
+    def _track_num_input_tokens(self, inputs: dict[str, Any]) -> None:
+        if COUNTED in inputs:
+            mask = inputs["attention_mask"] * inputs[COUNTED].unsqueeze(1)
+            inputs = {**inputs, "attention_mask": mask}
+        super()._track_num_input_tokens(inputs)
 
     def compute_loss(
         self,
@@ -111,7 +162,8 @@ class ExactTrainer(Trainer):
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         if "loss" in logs and self.count:
-            logs |= {name: (total / self.count).item() for name, total in self.sums.items()}
+            own = {name: (total / self.count).item() for name, total in self.sums.items()}
+            logs |= mean_of(own, self.args.device)
             self.sums, self.count = {}, 0
         logs["elapsed_s"] = self.elapsed()
         super().log(logs, *args, **kwargs)
@@ -127,13 +179,24 @@ class ExactTrainer(Trainer):
         if best:
             state.best_model_checkpoint = str(self.store.path(best))
         needs = [best] if best and best != step else []
+        states = gathered(self._own_state())
+        if states is None:  # the first process writes
+            return
         with self.store.write(step, needs, self.environment) as part:
             self.save_model(str(part), _internal_call=True)
             self._save_optimizer_and_scheduler(str(part))
             self._save_scaler(str(part))
-            self._save_rng_state(str(part))
-            torch.save(self._loop(), part / LOOP)
+            for files in states:
+                for name, content in files.items():
+                    (part / name).write_bytes(content)
             state.save_to_json(str(part / TRAINER_STATE_NAME))
+
+    def _own_state(self) -> dict[str, bytes]:
+        """The files of a checkpoint that each process has of its own, by their names."""
+        with tempfile.TemporaryDirectory() as folder:
+            self._save_rng_state(folder)
+            torch.save(self._loop(), Path(folder) / loop_name(rank(), world()))
+            return {file.name: file.read_bytes() for file in Path(folder).iterdir()}
 
     def _loop(self) -> dict[str, Any]:
         # Between two epochs nothing is read ahead, and the order of the next is not drawn yet.
@@ -151,11 +214,26 @@ class ExactTrainer(Trainer):
     ) -> tuple[int, int]:
         found = super()._init_training_state(max_steps, per_epoch, epochs, checkpoint, trial)
         if checkpoint is not None:
-            self.loop = torch.load(Path(checkpoint) / LOOP, weights_only=True)
+            self.loop = torch.load(self._loop_file(Path(checkpoint)), weights_only=True)
             self.elapsed_before = self.loop["elapsed_s"]
             if best := self.state.best_global_step:  # the folder may have moved
                 self.state.best_model_checkpoint = str(self.store.path(best))
         return found
+
+    def _loop_file(self, checkpoint: Path) -> Path:
+        """This process's, or that of the first where another number of processes has written."""
+        own = checkpoint / loop_name(rank(), world())
+        return own if own.is_file() else min(checkpoint.glob("loop*.pt"))
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """The library's; in one process after several, the first's."""
+        several = Path(checkpoint or "") / "rng_state_0.pth"
+        if checkpoint and world() == 1 and several.is_file():
+            with tempfile.TemporaryDirectory() as folder:
+                (Path(folder) / "rng_state.pth").write_bytes(several.read_bytes())
+                super()._load_rng_state(folder)
+        else:
+            super()._load_rng_state(checkpoint)
 
     def _run_epoch(self, **kwargs: Any) -> None:  # type: ignore[override]
         if self.state.global_step >= self.state.max_steps:  # killed after the last update

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
 from .checkpoints import Checkpoints, checkpoint_minutes
+from .distributed import from_main, wait, world
 from .errors import Interrupted
 from .metrics import headline, scores
 from .neurons.fused import available as compiler_available
@@ -161,7 +162,7 @@ def fit(
     fused = settings.compile and compiler_available()
     set_fused(model, fused)
     environment = environment_of(arguments.bf16, fused)
-    last = store.latest(environment)
+    last = from_main(lambda: store.latest(environment))
     signals = Interruptible()
     trainer = ExactTrainer(
         model=model,
@@ -183,6 +184,7 @@ def fit(
             f"{state.global_step} of {state.max_steps}; run again to go on from there"
         )
     set_fused(model, False)
+    wait()  # none needs a checkpoint any more
     return FitResult(
         steps=state.global_step,
         tokens=int(state.num_input_tokens_seen),
@@ -203,6 +205,7 @@ def environment_of(bf16: bool, fused: bool) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "bf16": bf16,
         "fused": fused,
+        **({"processes": world()} if world() > 1 else {}),
     }
 
 

@@ -14,6 +14,8 @@ import pytest
 import yaml
 from test_workflow import ROOT, TINY, copy_repository, snakemake
 
+from spikebert.errors import UserError
+from spikebert.plan import make_plan
 from spikebert.resources import RULES
 
 PAPER = "config/paper.yaml"
@@ -97,6 +99,25 @@ def test_resources_of_the_command_line_win(clone: Path) -> None:
     )  # fmt: skip
     [kind] = map(dict, asked(printed)["stage1"])
     assert (kind["runtime"], kind["slurm_partition"]) == ("2880", "long")
+
+
+def test_a_training_of_several_processes_asks_for_a_gpu_each(clone: Path) -> None:
+    config = yaml.safe_load((ROOT / TINY).read_text("utf-8")) | {"gpu": 1}
+    config["resources"] = {"stage1": {"processes": 4}}
+    (clone / "several.yaml").write_text(yaml.safe_dump(config), "utf-8")
+    printed = snakemake(
+        clone, "-n", "-p", "all", "--configfile", "several.yaml", "--resources", "gpu=4",
+        "--workflow-profile", "profiles/slurm",
+    )  # fmt: skip
+    for rule, kinds in asked(printed).items():
+        if rule in TRAINING:
+            assert {dict(kind)["gpu"] for kind in kinds} == {"4" if rule == "stage1" else "1"}
+    assert "python -m spikebert launch --processes 4 stage1 --settings" in printed
+    assert "python -m spikebert stage2 --settings" in printed
+
+    config["resources"] = {"textcnn": {"processes": 2}}
+    with pytest.raises(UserError, match="processes"):
+        make_plan(config)
 
 
 @pytest.fixture(scope="module")

@@ -118,13 +118,14 @@ rule direct:
     resources:
         mem_mb=more_at_retry(plan.resources["direct"].mem_mb),
         runtime=plan.resources["direct"].runtime,
-        gpu=plan.gpu,
+        gpu=gpus("direct"),
     params:
+        command=command("direct"),
         settings=settings,
         run=record_name,
         checkpoints=checkpoints("{id}"),
     shell:
-        "python -m spikebert direct --settings {params.settings:q} --corpus {input.corpus:q}"
+        "{params.command} --settings {params.settings:q} --corpus {input.corpus:q}"
         " --tokenizer {input.tokenizer:q} --run {params.run:q} --checkpoints {params.checkpoints:q}"
         " --threads {threads} --out {output.model:q} --record {output.record:q}"
         " --predictions {output.predictions:q} > {log:q} 2>&1"

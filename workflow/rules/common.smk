@@ -150,6 +150,18 @@ def checkpoints(name):
     return f"{plan.checkpoints or plan.work}/{plan.run}/checkpoints/{name}"
 
 
+def command(rule):
+    """How a training starts: as one process, or as several. A function of the output is no cause to
+    run a job again."""
+    processes = plan.resources[rule].processes
+    several = f" launch --processes {processes}" if processes > 1 else ""
+    return lambda wildcards, output: f"python -m spikebert{several} {rule}"
+
+
+def gpus(rule):
+    return plan.gpu * plan.resources[rule].processes
+
+
 # The report sorts by name.
 CHAPTERS = [
     "Claims",

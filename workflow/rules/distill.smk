@@ -18,12 +18,13 @@ rule stage1:
     resources:
         mem_mb=more_at_retry(plan.resources["stage1"].mem_mb),
         runtime=plan.resources["stage1"].runtime,
-        gpu=plan.gpu,
+        gpu=gpus("stage1"),
     params:
+        command=command("stage1"),
         settings=lambda wildcards: STAGE1[f"{wildcards.language}.{wildcards.digest}"].first_step,
         checkpoints=checkpoints("stage1.{language}.{digest}"),
     shell:
-        "python -m spikebert stage1 --settings {params.settings:q} --text {input.text:q}"
+        "{params.command} --settings {params.settings:q} --text {input.text:q}"
         " --teacher {input.teacher:q} --checkpoints {params.checkpoints:q}"
         " --threads {threads} --out {output:q} > {log:q} 2>&1"
 
@@ -52,14 +53,15 @@ rule stage2:
     resources:
         mem_mb=more_at_retry(plan.resources["stage2"].mem_mb),
         runtime=plan.resources["stage2"].runtime,
-        gpu=plan.gpu,
+        gpu=gpus("stage2"),
     params:
+        command=command("stage2"),
         settings=settings,
         stage1=repeated("stage1"),
         run=record_name,
         checkpoints=checkpoints("{id}"),
     shell:
-        "python -m spikebert stage2 --settings {params.settings:q} --corpus {input.corpus:q}"
+        "{params.command} --settings {params.settings:q} --corpus {input.corpus:q}"
         " --augmented {input.augmented:q} --teacher {input.teacher:q} {params.stage1:q}"
         " --run {params.run:q} --checkpoints {params.checkpoints:q} --threads {threads}"
         " --out {output.model:q} --record {output.record:q}"

@@ -100,13 +100,14 @@ rule finetune:
     resources:
         mem_mb=more_at_retry(plan.resources["finetune"].mem_mb),
         runtime=plan.resources["finetune"].runtime,
-        gpu=plan.gpu,
+        gpu=gpus("finetune"),
     params:
+        command=command("finetune"),
         settings=settings,
         run=record_name,
         checkpoints=checkpoints("{id}"),
     shell:
-        "python -m spikebert finetune --settings {params.settings:q} --corpus {input.corpus:q}"
+        "{params.command} --settings {params.settings:q} --corpus {input.corpus:q}"
         " --teacher {input.teacher:q} --run {params.run:q} --checkpoints {params.checkpoints:q}"
         " --threads {threads} --out {output.model:q} --record {output.record:q}"
         " --predictions {output.predictions:q} > {log:q} 2>&1"

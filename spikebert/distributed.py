@@ -1,0 +1,167 @@
+"""One training in several processes, as torchrun starts them: who is who, and whose rows are whose.
+
+The order of the rows and the cut into batches are those of a single process; of every batch each
+process has its share, and the gradients are averaged over the processes. A loss is a mean over the
+rows or tokens of the whole batch, not of a share, so each process divides its sum by the count of
+all, over the number of processes (`over_all`): the average is then the gradient that a single
+process would have, however unequal the shares are.
+
+Without torchrun there is one process, and nothing here does anything.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+T = TypeVar("T")
+COUNTED = "counted"  # of a batch: bool [B], false for a row that only fills up a share
+
+
+def launched() -> bool:
+    """Whether torchrun has started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def beside() -> int:
+    """The processes of this training on this machine, this one among them."""
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if launched() else 1
+
+
+def start() -> None:
+    """Join the other processes that torchrun has started: by NCCL on GPUs, else by gloo."""
+    if int(os.environ["WORLD_SIZE"]) > 1 and not dist.is_initialized():
+        from accelerate import PartialState
+
+        PartialState(cpu=not torch.cuda.is_available())
+
+
+def world() -> int:
+    """The number of processes."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return dist.get_rank() if world() > 1 else 0
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes."""
+    return rank() == 0
+
+
+def wait() -> None:
+    """Until all processes are here."""
+    if world() > 1:
+        dist.barrier()
+
+
+def from_main(make: Callable[[], T]) -> T:
+    """What the main process makes, in all of them."""
+    if world() == 1:
+        return make()
+    made = [make() if is_main() else None]
+    dist.broadcast_object_list(made)
+    return made[0]  # type: ignore[return-value]
+
+
+def gathered(own: T) -> list[T] | None:
+    """In the main process what each of them has, in their order; None in the others."""
+    if world() == 1:
+        return [own]
+    found: list[Any] | None = [None] * world() if is_main() else None
+    dist.gather_object(own, found)
+    return found
+
+
+def any_of(flag: bool, device: torch.device) -> bool:
+    """Whether it is so in any process; all of them have to ask."""
+    if world() == 1:
+        return flag
+    asked = torch.tensor(int(flag), device=device)
+    dist.all_reduce(asked, dist.ReduceOp.MAX)
+    return bool(asked)
+
+
+def mean_of(values: dict[str, float], device: torch.device) -> dict[str, float]:
+    """Each value's mean over the processes."""
+    if world() == 1:
+        return values
+    stacked = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
+    dist.all_reduce(stacked)
+    return dict(zip(values, (stacked / world()).tolist(), strict=True))
+
+
+def over_all(count: Tensor) -> Tensor:
+    """A count in this process's share -> the count in the whole batch, over the number of
+    processes. In evaluation, which takes no gradient, a mean is of the share alone."""
+    if world() == 1 or not torch.is_grad_enabled():
+        return count
+    total = count.detach().clone()
+    dist.all_reduce(total)
+    return total / world()
+
+
+class Shares(Sampler[list[int]]):
+    """Batches of `sampler`'s rows, and of each the share of process `rank` of `world`.
+
+    Each row goes to one process. Where the last batch of a pass does not divide, some shares are
+    filled up to the same size with rows that do not count; their numbers are negative.
+    """
+
+    def __init__(self, sampler: Sampler[int], batch_size: int, rank: int, world: int):
+        self.sampler, self.batch_size = sampler, batch_size
+        self.rank, self.world = rank, world
+
+    def __len__(self) -> int:
+        return -(-len(self.sampler) // self.batch_size)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = self._order()
+        for first in range(0, len(order), self.batch_size):
+            batch = order[first : first + self.batch_size]
+            share = batch[self.rank :: self.world]
+            size = -(-len(batch) // self.world)
+            yield share + [-1 - batch[0]] * (size - len(share))
+
+    def _order(self) -> list[int]:
+        """The main process's, drawn with its generator in all of them."""
+        own = torch.get_rng_state()
+        if self.world > 1:
+            torch.set_rng_state(from_main(lambda: own))
+        order = list(self.sampler)
+        if self.rank:
+            torch.set_rng_state(own)
+        return order
+
+
+class Filled(Dataset[Any]):
+    """Rows, and by negative numbers the same rows as ones that do not count."""
+
+    def __init__(self, rows: Sequence[dict[str, Any]]):
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        row = self.rows[number if number >= 0 else -1 - number]
+        return {**row, COUNTED: number >= 0}
+
+
+def counting(collate: Callable[[list[Any]], dict[str, Tensor]]) -> Callable[[list[Any]], Any]:
+    """`collate` for rows of `Filled`."""
+
+    def join(rows: list[Any]) -> dict[str, Tensor]:
+        counted = torch.tensor([row[COUNTED] for row in rows])
+        batch = collate([{k: v for k, v in row.items() if k != COUNTED} for row in rows])
+        return {**batch, COUNTED: counted}
+
+    return join

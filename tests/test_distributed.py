@@ -1,0 +1,129 @@
+"""Several processes are one training: the same rows once each, the same gradient, one checkpoint."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from toy import make_work
+
+from spikebert.distributed import Shares
+from spikebert.records import read_json
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """The toy corpus and a BERT without dropout, whose draws would differ from share to share."""
+    root = make_work(tmp_path_factory.mktemp("work"))
+    about = read_json(root / "base/config.json")
+    none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (root / "base/config.json").write_text(json.dumps(about | none), encoding="utf-8")
+    return root
+
+
+def go(step, work, out, processes, **variables):
+    """What each process of a step saw."""
+    out.mkdir(parents=True, exist_ok=True)
+    launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [sys.executable, *(["-m", *launcher] if processes > 1 else [])]
+    done = subprocess.run(
+        [*command, str(HERE / "distributed_worker.py"), step, str(work), str(out)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(HERE.parent)} | variables,
+        timeout=300,
+        check=False,
+    )
+    assert not done.returncode, done.stderr[-3000:]
+    return [torch.load(out / f"seen_{i}.pt", weights_only=True) for i in range(processes)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", ["finetune", "stage1", "stage2"])
+def test_two_processes_are_one(step, work, tmp_path):
+    (alone,) = go(step, work, tmp_path / "one", 1)
+    first, second = go(step, work, tmp_path / "two", 2)
+
+    assert len(alone["updates"]) == len(first["updates"]) == len(second["updates"])
+    for whole, *shares in zip(
+        alone["updates"], first["updates"], second["updates"], strict=True
+    ):  # each row of the batch once, whether it divides by two or not
+        assert sorted(whole) == sorted(sum(shares, []))
+        assert len(shares[0]) - len(shares[1]) in (0, 1)
+    last = 1 if step == "stage2" else 6  # of a pass over 64 rows, where a share is empty, or 48
+    assert {len(whole) for whole in alone["updates"]} == {7, last}
+
+    assert alone["gradients"]
+    for name, gradient in alone["gradients"].items():
+        for share in (first, second):
+            torch.testing.assert_close(share["gradients"][name], gradient, rtol=1e-5, atol=1e-6)
+
+    if step == "finetune":  # a dense model: rounding does not grow over spikes
+        one, two = (load_file(tmp_path / n / "model/model.safetensors") for n in ("one", "two"))
+        for name, weight in one.items():
+            torch.testing.assert_close(two[name], weight, rtol=1e-3, atol=1e-5)
+    if step != "stage1":
+        records = [read_json(tmp_path / n / "model.json") for n in ("one", "two")]
+        for name in ("steps", "tokens", "n_train", "settings_digest"):
+            assert records[0][name] == records[1][name]
+        losses = [[entry["loss"] for entry in r["history"] if "loss" in entry] for r in records]
+        assert losses[0] == pytest.approx(losses[1], abs=2e-3)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_is_taken_up_by_any_number_of_processes(work, tmp_path):
+    (alone,) = go("finetune", work, tmp_path / "never", 1)
+    assert alone["updates"]
+    never = load_file(tmp_path / "never/model/model.safetensors")
+    for first, then in ((2, 1), (1, 2), (2, 2)):
+        out = tmp_path / f"{first}{then}"
+        go("finetune", work, out, first, STOP_AFTER="4", SPIKEBERT_CHECKPOINT_MINUTES="0")
+        assert not (out / "model").exists()
+        rest = go("finetune", work, out, then)
+        assert [len(seen["updates"]) for seen in rest] == [len(alone["updates"]) - 4] * then
+        for number, whole in enumerate(alone["updates"][4:]):
+            assert sorted(whole) == sorted(sum((seen["updates"][number] for seen in rest), []))
+        for name, weight in load_file(out / "model/model.safetensors").items():
+            torch.testing.assert_close(weight, never[name], rtol=1e-3, atol=1e-5)
+        assert not list((out / "checkpoints/model").glob("*/checkpoint-*"))
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_shares_are_the_batches_without_gap_or_repeat(world):
+    rows = list(range(23))
+    shares = [list(Shares(rows, 5, rank, 1 if world == 1 else world)) for rank in range(world)]
+    assert {len(share) for share in shares} == {len(Shares(rows, 5, 0, world))} == {5}
+    for number, parts in enumerate(zip(*shares, strict=True)):
+        assert len({len(part) for part in parts}) == 1
+        real = sorted(row for part in parts for row in part if row >= 0)
+        assert real == rows[5 * number : 5 * number + 5]
+
+
+@pytest.mark.slow
+def test_launch_starts_a_verb_in_several_processes(work, tmp_path):
+    def launch(*more):
+        return subprocess.run(
+            [sys.executable, "-m", "spikebert", "launch", "--processes", "2", "stage1"]
+            + ["--settings", '{"model": {"hidden_size": 26, "num_hidden_layers": 2, '
+               '"num_attention_heads": 2, "timesteps": 2}, "stage1": {"max_length": 16, '
+               '"batch_size": 8, "compile": false}}']
+            + [f"--text={work}/text.jsonl", f"--teacher={work}/base", "--threads=2"]
+            + [f"--checkpoints={tmp_path}/checkpoints", f"--out={tmp_path}/out", *more],
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+
+    done = launch()
+    assert not done.returncode, done.stderr[-3000:]
+    about = read_json(tmp_path / "out/training.json")
+    assert (about["steps"], about["samples"]) == (6, 48)
+    assert (tmp_path / "out/model.safetensors").is_file()
+
+    wrong = launch(f"--teacher={tmp_path}/none")
+    assert wrong.returncode not in (0, None)
+    assert "expected" in wrong.stderr
