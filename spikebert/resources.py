@@ -12,7 +12,6 @@ from typing import Any
 
 from .settings import positive, schema_of
 
-
 SHARED = ("finetune", "stage1", "stage2", "direct")  # the rules whose training several may share
 
 

@@ -1,9 +1,10 @@
-"""Several processes are one training: the same rows once each, the same gradient, one checkpoint."""
+"""Several processes are one training: the same rows once each, the same gradient."""
 
 import json
 import os
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def test_two_processes_are_one(step, work, tmp_path):
     for whole, *shares in zip(
         alone["updates"], first["updates"], second["updates"], strict=True
     ):  # each row of the batch once, whether it divides by two or not
-        assert sorted(whole) == sorted(sum(shares, []))
+        assert sorted(whole) == sorted(chain(*shares))
         assert len(shares[0]) - len(shares[1]) in (0, 1)
     last = 1 if step == "stage2" else 6  # of a pass over 64 rows, where a share is empty, or 48
     assert {len(whole) for whole in alone["updates"]} == {7, last}
@@ -88,7 +89,7 @@ def test_a_checkpoint_is_taken_up_by_any_number_of_processes(work, tmp_path):
         rest = go("finetune", work, out, then)
         assert [len(seen["updates"]) for seen in rest] == [len(alone["updates"]) - 4] * then
         for number, whole in enumerate(alone["updates"][4:]):
-            assert sorted(whole) == sorted(sum((seen["updates"][number] for seen in rest), []))
+            assert sorted(whole) == sorted(chain(*(seen["updates"][number] for seen in rest)))
         for name, weight in load_file(out / "model/model.safetensors").items():
             torch.testing.assert_close(weight, never[name], rtol=1e-3, atol=1e-5)
         assert not list((out / "checkpoints/model").glob("*/checkpoint-*"))
@@ -107,16 +108,22 @@ def test_shares_are_the_batches_without_gap_or_repeat(world):
 
 @pytest.mark.slow
 def test_launch_starts_a_verb_in_several_processes(work, tmp_path):
+    settings = {
+        "model": {"hidden_size": 26, "num_attention_heads": 2, "num_hidden_layers": 2},
+        "stage1": {"max_length": 16, "batch_size": 8, "compile": False},
+    }
+
     def launch(*more):
+        verb = ["launch", "--processes=2", "stage1", "--settings", json.dumps(settings)]
+        files = [f"--text={work}/text.jsonl", f"--teacher={work}/base", f"--out={tmp_path}/out"]
+        command = [sys.executable, "-m", "spikebert", *verb, *files, "--threads=2"]
         return subprocess.run(
-            [sys.executable, "-m", "spikebert", "launch", "--processes", "2", "stage1"]
-            + ["--settings", '{"model": {"hidden_size": 26, "num_hidden_layers": 2, '
-               '"num_attention_heads": 2, "timesteps": 2}, "stage1": {"max_length": 16, '
-               '"batch_size": 8, "compile": false}}']
-            + [f"--text={work}/text.jsonl", f"--teacher={work}/base", "--threads=2"]
-            + [f"--checkpoints={tmp_path}/checkpoints", f"--out={tmp_path}/out", *more],
-            capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+            [*command, f"--checkpoints={tmp_path}/checkpoints", *more],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
 
     done = launch()
     assert not done.returncode, done.stderr[-3000:]

@@ -29,7 +29,7 @@ def test_the_visible_ones_and_no_other(tmp_path):
         pass
 
 
-def held_by(folder, monkeypatch, count=1):
+def held_by(folder, count=1):
     """A process that holds GPUs until it is ended, and their names."""
     code = (
         "import sys, time, pathlib; from spikebert.gpus import claimed\n"
@@ -43,7 +43,7 @@ def held_by(folder, monkeypatch, count=1):
 
 
 def test_another_process_gets_another_gpu_and_a_dead_one_holds_none(tmp_path, monkeypatch):
-    process, theirs = held_by(tmp_path, monkeypatch)
+    process, theirs = held_by(tmp_path)
     try:
         assert theirs == "1"
         with gpus.claimed(1, tmp_path) as ours:
@@ -58,7 +58,7 @@ def test_another_process_gets_another_gpu_and_a_dead_one_holds_none(tmp_path, mo
 
 def test_slots_let_jobs_share(tmp_path, monkeypatch):
     monkeypatch.setenv(gpus.SLOTS, "2")
-    process, theirs = held_by(tmp_path, monkeypatch)
+    process, theirs = held_by(tmp_path)
     try:
         with gpus.claimed(1, tmp_path) as ours:
             assert ours == [theirs] == ["1"]
