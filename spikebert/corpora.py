@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -24,6 +25,7 @@ import numpy as np
 
 from . import hub, sources
 from .errors import UserError
+from .pool import Pool
 from .readers import NEUTRAL, READERS, Raw, check_columns, decode, from_columns
 from .records import read_json, write_json, write_text
 from .settings import check
@@ -374,9 +376,7 @@ def _write_corpus(
         for split in SPLITS:
             rows = sorted(splits[split], key=lambda row: row["id"])
             file = part / f"{split}.jsonl"
-            write_rows(file, rows)
-            labels = _labels_of(rows, stats["labels"])
-            described[split] = labels | _describe(rows, file)
+            described[split] = _labels_of(rows, stats["labels"]) | _stream_rows(file, rows)
         stats = stats | {
             "rows_kept": sum(len(rows) for rows in splits.values()),
             "splits": described,
@@ -396,18 +396,24 @@ def _labels_of(rows: list[Row], names: list[str] | None) -> Row:
     return {"classes": dict(sorted(classes.items()))}
 
 
-def _describe(rows: list[Row], file: Path) -> Row:
-    """Number, length percentiles (characters, words between spaces; of a pair both sides) and the
-    sum of the file."""
+def _stream_rows(file: Path, rows: Iterable[Row]) -> Row:
+    """Write rows as they come, and describe them: number, length percentiles (characters, words
+    between spaces; of a pair both sides) and the sum of the file."""
+    characters, words = array("I"), array("I")  # four bytes a row are all that memory holds
+    with file.open("w", encoding="utf-8", newline="\n") as stream:
+        for row in rows:
+            stream.write(_line(row))
+            characters.append(sum(map(len, sides(row))))
+            words.append(sum(len(text.split()) for text in sides(row)))
     return {
-        "rows": len(rows),
-        "characters": _percentiles([sum(map(len, sides(row))) for row in rows]),
-        "words": _percentiles([sum(len(text.split()) for text in sides(row)) for row in rows]),
+        "rows": len(words),
+        "characters": _percentiles(characters),
+        "words": _percentiles(words),
         "sha256": sources.sha256_of(file),
     }
 
 
-def _percentiles(lengths: list[int]) -> dict[str, int]:
+def _percentiles(lengths: array[int]) -> dict[str, int]:
     return {f"p{p}": int(np.percentile(lengths, p)) for p in PERCENTILES}
 
 
@@ -430,33 +436,34 @@ def make_unlabelled(
     check(language, {"enum": list(LANGUAGES)}, "language of unlabelled text")
     check(spec, UNLABELLED_SCHEMA, f"unlabelled text {language}")
     folders = [Path(folder) for folder in corpora]
-    pool = _Pool(language, _forbidden(folders, language))
     files = []
-    for file in map(hub.pinned, spec["files"]):
-        raws, sha256 = read_raw(file, Path(cache), mirror)
-        texts = (text for raw in raws for text in (raw.text, raw.pair) if text is not None)
-        added = pool.add(texts, file)
-        files.append(_provenance(file, sha256) | {"sentences": added})
-    for folder in folders if spec.get("include_training_rows") else ():
-        rows = read_rows(folder / "train.jsonl")
-        added = pool.add((text for row in rows for text in sides(row)), {})
-        files.append({"source": f"training rows of {folder.name}", "sentences": added})
-    ids = sorted(pool.texts)
-    rows = [{"id": key, "text": pool.texts[key]} for key in ids[: spec.get("max_sentences")]]
-    pool.dropped["over_cap"] += len(ids) - len(rows)
-    if not rows:
-        raise UserError(
-            f"unlabelled text {language}", expected="sentences", got="none", fix="give files"
-        )
-    with sources.complete_folder(Path(out), last=STATS) as part:
-        write_rows(part / "text.jsonl", rows)
+    with (
+        sources.complete_folder(Path(out), last=STATS) as part,
+        Pool(language, _forbidden(folders, language), part / "pool.sqlite") as pool,
+    ):
+        for file in map(hub.pinned, spec["files"]):
+            raws, sha256 = read_raw(file, Path(cache), mirror)
+            texts = (text for raw in raws for text in (raw.text, raw.pair) if text is not None)
+            added = pool.add(texts, file)
+            files.append(_provenance(file, sha256) | {"sentences": added})
+        for folder in folders if spec.get("include_training_rows") else ():
+            rows = iter_rows(folder / "train.jsonl")
+            added = pool.add((text for row in rows for text in sides(row)), {})
+            files.append({"source": f"training rows of {folder.name}", "sentences": added})
+        if not len(pool):
+            raise UserError(
+                f"unlabelled text {language}", expected="sentences", got="none", fix="give files"
+            )
+        cap = spec.get("max_sentences")
+        pool.dropped["over_cap"] += max(0, len(pool) - cap) if cap else 0
+        described = _stream_rows(part / "text.jsonl", pool.rows(cap))
         stats = {
             "language": language,
             **{key: spec.get(key) for key in ("description", "licence")},
             "files": files,
             "sentences_read": pool.read,
             "dropped": _counts(pool.dropped),
-            **_describe(rows, part / "text.jsonl"),
+            **described,
         }
         write_json(part / STATS, stats)
     return stats
@@ -474,44 +481,16 @@ def _forbidden(corpora: list[Path], language: str) -> set[str]:
     return ids
 
 
-class _Pool:
-    """Distinct sentences, id -> text, and the count of what was read and dropped."""
-
-    def __init__(self, language: str, forbidden: set[str]):
-        self.language, self.forbidden = language, forbidden
-        self.texts: dict[str, str] = {}
-        self.dropped: Counter[str] = Counter()
-        self.read = 0
-
-    def add(self, documents: Iterable[str], file: Row) -> int:
-        """Add the sentences of one file's documents; the number of new ones."""
-        found: dict[str, str] = {}
-        for document in documents:
-            if text_id(document) in self.forbidden:
-                self.dropped["document_in_dev_or_test"] += 1
-                continue
-            cut = file.get("sentences", True)
-            for text in usable_sentences(document, self.language) if cut else [clean(document)]:
-                self.read += 1
-                key = text_id(text)
-                if key in self.forbidden:
-                    self.dropped["sentence_in_dev_or_test"] += 1
-                elif key in self.texts or key in found:
-                    self.dropped["duplicate"] += 1
-                else:
-                    found[key] = text
-        kept = sorted(found)[: file.get("max_sentences")]
-        self.dropped["over_cap"] += len(found) - len(kept)
-        self.texts |= {key: found[key] for key in kept}
-        return len(kept)
-
-
 # --- files of rows -----------------------------------------------------------------------------
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """JSON lines, the whole file or none."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_text(path, "".join(map(_line, rows)))
+
+
+def _line(row: Row) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"
 
 
 def read_rows(path: Path, at_most: int | None = None) -> list[Row]:
@@ -527,12 +506,13 @@ def iter_rows(path: Path) -> Iterator[Row]:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if line != b"\n":
-                    yield _row(line, f"{path}:{number}")
+                    yield parse_row(line, f"{path}:{number}")
     except OSError as error:
         raise UserError(f"file {path}", expected="JSON lines", got=error, fix=AGAIN) from None
 
 
-def _row(line: bytes, where: str) -> Row:
+def parse_row(line: bytes, where: str) -> Row:
+    """The row of one line of a file of rows."""
     text = ""
     try:
         text = line.decode("utf-8").removesuffix("\n")
@@ -574,11 +554,14 @@ def find_leaks(corpora: Iterable[Path], against: Iterable[Path]) -> list[Row]:
     files += [file for file in map(Path, against) if file not in files and file not in tests]
     leaks = []
     for file in files:
-        rows = read_rows(file)
-        labelled = {row_id(row) for row in rows if "label" in row}
-        unlabelled = {row_id(row) for row in rows if "label" not in row}
-        for test in tests:
-            if shared := sorted(labelled & rows_of[test] | unlabelled & sides_of[test]):
+        found: dict[Path, set[str]] = {test: set() for test in tests}
+        for row in iter_rows(file):  # only the test rows are held in memory
+            key, of = row_id(row), rows_of if "label" in row else sides_of
+            for test in tests:
+                if key in of[test]:
+                    found[test].add(key)
+        for test, ids in found.items():
+            if shared := sorted(ids):
                 leaks.append(
                     {"test": str(test), "file": str(file), "rows": len(shared), "ids": shared[:20]}
                 )

@@ -12,8 +12,8 @@ Without torchrun there is one process, and nothing here does anything.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,6 +21,17 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 T = TypeVar("T")
+
+
+class Batches(Protocol):
+    """Batches of row numbers, in an order that torch's generator decides anew at each pass."""
+
+    batch_size: int
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[list[int]]: ...
+
+
 COUNTED = "counted"  # of a batch: bool [B], false for a row that only fills up a share
 
 
@@ -110,50 +121,53 @@ def over_all(count: Tensor) -> Tensor:
 
 
 class Shares(Sampler[list[int]]):
-    """Batches of `sampler`'s rows, and of each the share of process `rank` of `world`.
+    """Of each of `batches`, rows by their numbers, the share of process `rank` of `world`.
 
     Each row goes to one process. Where the last batch of a pass does not divide, some shares are
     filled up to the same size with rows that do not count; their numbers are negative.
     """
 
-    def __init__(self, sampler: Sampler[int], batch_size: int, rank: int, world: int):
-        self.sampler, self.batch_size = sampler, batch_size
+    def __init__(self, batches: Batches, rank: int, world: int):
+        self.batches, self.batch_size = batches, batches.batch_size
         self.rank, self.world = rank, world
 
     def __len__(self) -> int:
-        return -(-len(self.sampler) // self.batch_size)  # type: ignore[arg-type]
+        return len(self.batches)
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = self._order()
-        for first in range(0, len(order), self.batch_size):
-            batch = order[first : first + self.batch_size]
+        for batch in self._of_all():
             share = batch[self.rank :: self.world]
             size = -(-len(batch) // self.world)
             yield share + [-1 - batch[0]] * (size - len(share))
 
-    def _order(self) -> list[int]:
-        """The main process's, drawn with its generator in all of them."""
+    def _of_all(self) -> Iterator[list[int]]:
+        """The batches, drawn with the main process's generator in all of them."""
         own = torch.get_rng_state()
         if self.world > 1:
             torch.set_rng_state(from_main(lambda: own))
-        order = list(self.sampler)
+        batches = iter(self.batches)
+        first = next(batches, None)  # they draw their order, or a seed for it, here
         if self.rank:
             torch.set_rng_state(own)
-        return order
+        if first is not None:
+            yield first
+            yield from batches
 
 
 class Filled(Dataset[Any]):
     """Rows, and by negative numbers the same rows as ones that do not count."""
 
-    def __init__(self, rows: Sequence[dict[str, Any]]):
+    def __init__(self, rows: Any):
         self.rows = rows
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, number: int) -> dict[str, Any]:
-        row = self.rows[number if number >= 0 else -1 - number]
-        return {**row, COUNTED: number >= 0}
+    def __getitems__(self, numbers: list[int]) -> list[dict[str, Any]]:
+        real = [number if number >= 0 else -1 - number for number in numbers]
+        together = getattr(self.rows, "__getitems__", None)
+        rows = together(real) if together else [self.rows[number] for number in real]
+        return [{**row, COUNTED: n >= 0} for row, n in zip(rows, numbers, strict=True)]
 
 
 def counting(collate: Callable[[list[Any]], dict[str, Tensor]]) -> Callable[[list[Any]], Any]:

@@ -42,7 +42,8 @@ ALGORITHM = {
 # what a step is told, so that these results stay those of their configuration.
 LATER: dict[str, tuple[str, ...]] = {
     "augment": ("transfer_sentences",),
-    "stage1": ("max_sentences",),
+    "stage1": ("max_sentences", "window_sentences"),
+    "dense_stage1": ("window_sentences",),
 }
 LARGEST_SEED = 2**32 - 1  # NumPy's
 # No setting of a step: it decides how much a kill costs, and no number.
@@ -219,6 +220,12 @@ class Stage1Settings(DistillSettings):
         None,
         "at most so many of the sentences, the same first ones for every cap, so that a smaller "
         "one is part of a larger one; null takes all",
+        minimum=1,
+    )
+    window_sentences: int | None = setting(
+        None,
+        "so many sentences are in memory at a time, and shuffled among themselves, while the text "
+        "passes by; null holds all of it, and the teacher's answers to it can be kept",
         minimum=1,
     )
     feature_weight: float = weight(1.0, "weight of L_fea")

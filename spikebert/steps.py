@@ -60,6 +60,7 @@ from .settings import (
     step_of,
 )
 from .specs import SPLITS
+from .stream import Stream
 from .students import classifier, describe, encoder, new_student
 from .tasks import ACCURACY, metric_of
 from .taught import Cache, Collate, ask
@@ -464,9 +465,21 @@ def stage1(
     if settings.max_sentences:  # the teacher's kept answers are those to fewer rows
         inputs["max_sentences"] = str(settings.max_sentences)
     with checkpoint_folder(checkpoints, described | inputs) as store:
-        rows = read_rows(text)[: settings.max_sentences]
-        examples = encode([{"text": row["text"]} for row in rows], tokenizer, settings.max_length)
-        collate = asked_once(cache, module, examples, collator(tokenizer), inputs, settings)
+        examples: list[dict[str, Any]] | Stream
+        collate: Collate = collator(tokenizer)
+        if settings.window_sentences:
+            examples = Stream(
+                text,
+                tokenizer,
+                settings.max_length,
+                settings.window_sentences,
+                settings.batch_size,
+                settings.max_sentences,
+            )
+        else:
+            rows = [{"text": row["text"]} for row in read_rows(text, settings.max_sentences)]
+            examples = encode(rows, tokenizer, settings.max_length)
+            collate = asked_once(cache, module, examples, collate, inputs, settings)
         fitted = fit(module, examples, None, collate, settings, settings.seed, store)
         if not is_main():
             return

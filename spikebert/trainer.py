@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from accelerate.data_loader import DataLoaderShard
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl
 from transformers.trainer import TRAINER_STATE_NAME
 
@@ -42,6 +42,7 @@ from .distributed import (
     world,
 )
 from .errors import UserError
+from .stream import Stream
 
 
 def loop_name(rank: int, world: int) -> str:
@@ -112,19 +113,20 @@ class ExactTrainer(Trainer):
         self.epoch_start = torch.get_rng_state()
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """The library's for one process; else this process's shares of the same batches."""
-        if world() == 1:
+        """The library's, or this process's shares of a stream's batches or of the library's."""
+        rows: Any = self.train_dataset
+        if world() == 1 and not isinstance(rows, Stream):
             return super().get_train_dataloader()
-        batches = Shares(
-            self._get_train_sampler(),  # type: ignore[arg-type]
-            self.args.per_device_train_batch_size,
-            rank(),
-            world(),
+        size = self.args.per_device_train_batch_size
+        batches = (
+            rows.batches()
+            if isinstance(rows, Stream)
+            else BatchSampler(self._get_train_sampler(), size, drop_last=False)  # type: ignore[arg-type]
         )
         return DataLoaderShard(
-            Filled(self.train_dataset),  # type: ignore[arg-type]
+            Filled(rows),
             device=self.args.device,
-            batch_sampler=batches,
+            batch_sampler=Shares(batches, rank(), world()),
             collate_fn=counting(self.batches),
         )
 

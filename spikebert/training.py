@@ -32,6 +32,7 @@ from .metrics import headline, scores
 from .neurons.fused import available as compiler_available
 from .settings import TrainingSettings
 from .signals import Interruptible
+from .stream import Stream
 from .trainer import ExactTrainer, Often
 
 
@@ -139,7 +140,7 @@ def keep_freed_memory() -> None:
 
 def fit(
     model: nn.Module,
-    train: Sequence[dict[str, Any]],
+    train: Sequence[dict[str, Any]] | Stream,
     dev: Sequence[dict[str, Any]] | None,
     collate: Callable[[list[Any]], dict[str, Tensor]],
     settings: TrainingSettings,
@@ -168,7 +169,7 @@ def fit(
         model=model,
         args=arguments,
         data_collator=collate,
-        train_dataset=list(train),
+        train_dataset=train if isinstance(train, Stream) else list(train),
         eval_dataset=list(dev) if dev else None,
         compute_metrics=scorer(metric) if dev else None,
         callbacks=[signals, Often(checkpoint_minutes())],

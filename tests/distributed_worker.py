@@ -45,8 +45,9 @@ def main(step, root, out):
     if step == "finetune":
         settings = FineTuneSettings(learning_rate=1e-3, **SETTINGS)
         finetune(settings, work / "corpus", work / "base", run("teacher"), made)
-    elif step == "stage1":
-        settings = Stage1Settings(learning_rate=1e-3, **SETTINGS)
+    elif step in ("stage1", "stage1 streamed"):
+        window = 21 if step == "stage1 streamed" else None
+        settings = Stage1Settings(learning_rate=1e-3, window_sentences=window, **SETTINGS)
         text, base = work / "text.jsonl", work / "base"
         stage1(MODEL, settings, text, base, made.checkpoints, made.out)
     else:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils.data import BatchSampler
 from toy import make_work
 
 from spikebert.distributed import Shares
@@ -46,7 +47,7 @@ def go(step, work, out, processes, **variables):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", ["finetune", "stage1", "stage2"])
+@pytest.mark.parametrize("step", ["finetune", "stage1", "stage1 streamed", "stage2"])
 def test_two_processes_are_one(step, work, tmp_path):
     (alone,) = go(step, work, tmp_path / "one", 1)
     first, second = go(step, work, tmp_path / "two", 2)
@@ -69,12 +70,13 @@ def test_two_processes_are_one(step, work, tmp_path):
         one, two = (load_file(tmp_path / n / "model/model.safetensors") for n in ("one", "two"))
         for name, weight in one.items():
             torch.testing.assert_close(two[name], weight, rtol=1e-3, atol=1e-5)
-    if step != "stage1":
+    if not step.startswith("stage1"):
         records = [read_json(tmp_path / n / "model.json") for n in ("one", "two")]
         for name in ("steps", "tokens", "n_train", "settings_digest"):
             assert records[0][name] == records[1][name]
         losses = [[entry["loss"] for entry in r["history"] if "loss" in entry] for r in records]
-        assert losses[0] == pytest.approx(losses[1], abs=2e-3)
+        exact = 1 if step == "stage2" else len(losses[0])  # a spike that flips is no rounding
+        assert losses[0][:exact] == pytest.approx(losses[1][:exact], abs=1e-3)
 
 
 @pytest.mark.slow
@@ -98,8 +100,9 @@ def test_a_checkpoint_is_taken_up_by_any_number_of_processes(work, tmp_path):
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_shares_are_the_batches_without_gap_or_repeat(world):
     rows = list(range(23))
-    shares = [list(Shares(rows, 5, rank, 1 if world == 1 else world)) for rank in range(world)]
-    assert {len(share) for share in shares} == {len(Shares(rows, 5, 0, world))} == {5}
+    batches = BatchSampler(rows, 5, drop_last=False)
+    shares = [list(Shares(batches, rank, world)) for rank in range(world)]
+    assert {len(share) for share in shares} == {len(Shares(batches, 0, world))} == {5}
     for number, parts in enumerate(zip(*shares, strict=True)):
         assert len({len(part) for part in parts}) == 1
         real = sorted(row for part in parts for row in part if row >= 0)

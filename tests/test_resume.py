@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,9 +11,12 @@ from faults import FILMS, comparable, run
 from torch import nn
 from transformers import DataCollatorForLanguageModeling
 
+from spikebert.batches import collator
 from spikebert.checkpoints import MINUTES_VARIABLE, Checkpoints, checkpoint_folder
+from spikebert.corpora import write_rows
 from spikebert.settings import TrainingSettings
 from spikebert.steps import train_tokenizer
+from spikebert.stream import Stream
 from spikebert.training import fit
 
 WORDS = 30
@@ -67,8 +72,30 @@ class Masked(Small):
         return {"loss": nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())}
 
 
+class Streamed(Small):
+    """Learns from text that brings no label."""
+
+    def forward(self, input_ids, attention_mask, counted):
+        assert counted.all()
+        return super().forward(input_ids, attention_mask, input_ids[:, 1] % 2)
+
+
+def streamed():
+    folder = Path(tempfile.mkdtemp())
+    sentences = film_sentences()
+    tokenizer = train_tokenizer(sentences, 120)
+    write_rows(folder / "text.jsonl", [{"id": str(i), "text": t} for i, t in enumerate(sentences)])
+    stream = Stream(folder / "text.jsonl", tokenizer, 12, window=9, batch_size=4)
+    assert (len(stream), stream.window, len(stream.starts)) == (20, 8, 3)
+    return lambda: Streamed(len(tokenizer)), stream, None, lambda: collator(tokenizer)
+
+
+def film_sentences():
+    return [line.split("\t")[0] for line in FILMS.read_text("utf-8").splitlines()[1:21]]
+
+
 def masked():
-    sentences = [line.split("\t")[0] for line in FILMS.read_text("utf-8").splitlines()[1:21]]
+    sentences = film_sentences()
     tokenizer = train_tokenizer(sentences, 120)
     examples = [
         {"input_ids": ids, "attention_mask": [1] * len(ids)}
@@ -76,24 +103,25 @@ def masked():
     ]
     classes = len(tokenizer)
 
-    def collator():
+    def masking():
         return DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.4, seed=3)
 
-    return lambda: Masked(classes, classes), examples, None, collator
+    return lambda: Masked(classes, classes), examples, None, masking
 
 
 KINDS = {
     "selected on dev": lambda: (Small, rows(20, 1), rows(10, 2), lambda: collate),
     "without dev": lambda: (Small, rows(20, 1), None, lambda: collate),
     "masked words": masked,
+    "streamed": streamed,
 }
 
 
 def trained(kind, store):
-    make, train, dev, collator = kind
+    make, train, dev, join = kind
     torch.manual_seed(7)
     model = make()
-    fitted = fit(model, train, dev, collator(), SETTINGS, 7, store)
+    fitted = fit(model, train, dev, join(), SETTINGS, 7, store)
     about = {"steps": fitted.steps, "tokens": fitted.tokens, "history": fitted.history}
     return model.state_dict(), comparable(about)
 
