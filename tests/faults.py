@@ -246,7 +246,8 @@ def attempts(
         here = 0
         while True:
             minutes = dice.choice(INTERVALS)
-            delay = dice.uniform(0, wall_s) if left else None
+            longest = 2 * wall_s if minutes == "0" else wall_s  # the writing takes time, too
+            delay = dice.uniform(0, longest) if left else None
             if runner(case, folder, minutes, delay):
                 break
             left, here = left - 1, here + 1
@@ -289,7 +290,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     parser.add_argument("--corpus", type=Path, help="folder made by `spikebert corpus`")
-    parser.add_argument("--rows", type=int, default=96, help="training rows taken from it")
+    parser.add_argument("--rows", type=int, default=240, help="training rows taken from it")
     parser.add_argument("--fresh", action="store_true", help="a new interpreter for each process")
     parser.add_argument("--only", nargs="*", default=[], help="names of cases")
     given = parser.parse_args()
