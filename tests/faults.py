@@ -61,6 +61,7 @@ STEPS: dict[str, dict[str, Any]] = {
     "stage2": {"learning_rate": 1e-3, "epochs": 1.6},
     "direct": {"learning_rate": 1e-3},
 }
+WINDOWS = {"window_sentences": 40}
 KEPT = {"SPIKEBERT_TEACHER_CACHE": "{root}/taught", "SPIKEBERT_TEACHER_CACHE_GIB": "1"}
 
 
@@ -90,9 +91,15 @@ def cases(root: Path) -> list[Case]:
     )
     kept = {name: value.format(root=root) for name, value in KEPT.items()}
 
-    def case(verb: str, name: str = "", env: dict[str, str] | None = None, **options: str) -> Case:
+    def case(
+        verb: str,
+        name: str = "",
+        env: dict[str, str] | None = None,
+        more: dict[str, Any] | None = None,
+        **options: str,
+    ) -> Case:
         labelled = verb not in ("pretrain", "stage1")
-        settings: dict[str, Any] = {verb: COMMON | STEPS[verb]}
+        settings: dict[str, Any] = {verb: COMMON | STEPS[verb] | (more or {})}
         if verb in ("stage1", "stage2", "direct"):
             settings["model"] = MODEL
         options["settings"] = json.dumps(settings)
@@ -110,6 +117,7 @@ def cases(root: Path) -> list[Case]:
         case("direct", tokenizer=model["pretrain"]),
         case("stage1", "stage1, kept", kept, text=text, teacher=model["pretrain"]),
         case("stage2", "stage2, kept", kept, **second),
+        case("stage1", "stage1, streamed", more=WINDOWS, text=text, teacher=model["pretrain"]),
     ]
 
 
