@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from . import ablation
+from . import ablation, variants
 from .ablation import PARTS, SPIKEBERT, ablation_table, check_variants, without
 from .errors import UserError
 from .evidence import (
@@ -446,8 +446,8 @@ def write_claims(
     notes: Notes,
     energy: str | Path | None = None,
 ) -> None:
-    """Read a run and write claims and ablation, each as .csv, .md and .tex, and claims.rst, which
-    is `front`, into the folder `out`.
+    """Read a run and write claims, ablation and variants, each as .csv, .md and .tex, and
+    claims.rst, which is `front`, into the folder `out`.
 
     Raises:
         UserError: records, predictions or the table of energy do not fit each other.
@@ -470,4 +470,12 @@ def write_claims(
         paper="paper_difference",
         wide=("note",),
         notes=[INTERVAL_NOTE, ablation.DIFFERENCE_NOTE],
+    )
+    write_sheet(
+        variants.variants_table(evidence),
+        Path(out) / "variants",
+        formats=variants.FORMATS,
+        paper=None,
+        wide=variants.WIDE,
+        notes=[INTERVAL_NOTE, variants.NOTE],
     )

@@ -785,7 +785,8 @@ def claims(
     datasets: JsonText = "{}",
     energy: Annotated[Path | None, typer.Option(help="Table of energy.", dir_okay=False)] = None,
 ) -> None:
-    """Write which claims of the paper held, and its ablation, from records and predictions."""
+    """Write which claims of the paper held, its ablation and all variants, from records and
+    predictions."""
     from .claims import write_claims
 
     write_claims(records, predictions, out, notes_of(datasets), energy)

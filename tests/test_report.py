@@ -19,7 +19,7 @@ CHAPTERS = ["1. Claims", "2. Accuracy", "3. Ablation", "4. Sweeps", "5. Energy",
 CHAPTERS += ["7. Training", "8. Inside the student"]
 # An entry of a chapter has two buttons, the page of one result a single one.
 LISTED = "count => document.querySelectorAll('nav tbody tr a').length === 2 * count"
-TABLES = ("claims", "accuracy", "ablation", "energy", "training_cost")
+TABLES = ("claims", "accuracy", "ablation", "variants", "energy", "training_cost")
 
 pytestmark = pytest.mark.slow
 

@@ -3,7 +3,7 @@ localrules:
 
 
 rule claim_sheet:
-    """Which claims of the paper held, and what each part of the method is worth."""
+    """Which claims of the paper held, and what each part and each changed setting is worth."""
     input:
         records=[f"<results>/records/{id}.json" for id in RUNS],
         predictions=[f"<results>/predictions/{id}.csv" for id in RUNS],
@@ -21,6 +21,12 @@ rule claim_sheet:
             category=chapter("Ablation"),
             labels={"result": "ablation, values (CSV)"},
         ),
+        variants=report(
+            "<results>/tables/variants.csv",
+            caption="../report/variants_table.rst",
+            category=chapter("Sweeps"),
+            labels={"result": "changed settings, values (CSV)"},
+        ),
         more=multiext(
             "<results>/tables/",
             "claims.md",
@@ -28,6 +34,8 @@ rule claim_sheet:
             "claims.rst",
             "ablation.md",
             "ablation.tex",
+            "variants.md",
+            "variants.tex",
         ),
     log:
         "<logs>/claim_sheet.log",

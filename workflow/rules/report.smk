@@ -240,6 +240,7 @@ TABLES = {
     "claims": ("Claims", "claim sheet"),
     "accuracy": ("Accuracy", "accuracy"),
     "ablation": ("Ablation", "ablation"),
+    "variants": ("Sweeps", "changed settings"),
     **({"energy": ("Energy", "energy")} if MEASURED else {}),
     "training_cost": ("Training", "cost of training"),
     "glue": ("GLUE", "GLUE"),

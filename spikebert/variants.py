@@ -1,0 +1,106 @@
+"""What a changed setting did: every variant of a run beside the runs it differs least from.
+
+For questions that no table of the paper asks: an encoder, a reset, a neuron, a loss of one's own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from .evidence import Evidence, Label, compare
+from .metrics import summarise
+from .schema import BASE
+from .sweeps import flat
+
+COLUMNS = (
+    "dataset",
+    "model",
+    "variant",
+    "changed",
+    "against",
+    "seeds",
+    "mean",
+    "sd",
+    "difference",
+    "ci_low",
+    "ci_high",
+    "note",
+)
+POINTS = ("mean", "sd", "difference", "ci_low", "ci_high")
+FORMATS = {"seeds": "d"} | dict.fromkeys(POINTS, ".2f")
+WIDE = ("changed", "note")
+NOTE = (
+    "changed: the variant's value of each setting that differs, and the value of the runs that it "
+    "is compared with; augmentation is not in the settings of a record, so a variant that changes "
+    "it says so by its name alone. difference: on the seeds that both have; mean, sd: of all seeds "
+    "of the variant, in percent."
+)
+
+
+def changes(evidence: Evidence, dataset: str, label: Label, other: Label) -> dict[str, Any]:
+    """Settings of the first that the other has otherwise -> (value, the other's value)."""
+    mine, theirs = (flat(evidence.of(dataset, side)[0]) for side in (label, other))
+    names = sorted(mine.keys() | theirs.keys())
+    return {n: (mine.get(n), theirs.get(n)) for n in names if mine.get(n) != theirs.get(n)}
+
+
+def nearest(evidence: Evidence, dataset: str, label: Label) -> Label | None:
+    """The runs of the same set and model that differ in the fewest settings: the base runs, where
+    others differ in as few, or else those of the shortest name."""
+    model, variant = label
+    others = [
+        (model, other)
+        for name, kind, other in evidence.groups
+        if (name, kind) == (dataset, model) and other != variant
+    ]
+    return min(
+        others,
+        key=lambda other: (
+            len(changes(evidence, dataset, label, other)),
+            other[1] != BASE,
+            len(other[1]),
+            other[1],
+        ),
+        default=None,
+    )
+
+
+def variants_table(evidence: Evidence) -> pd.DataFrame:
+    """A row for each variant of each set and model, with the columns `COLUMNS`."""
+    rows = []
+    for (dataset, model, variant), members in evidence.groups.items():
+        if variant == BASE:
+            continue
+        label = (model, variant)
+        summary = summarise([100 * record.score for record in members])
+        row: dict[str, Any] = {
+            "dataset": dataset,
+            "model": model,
+            "variant": variant,
+            "seeds": summary.count,
+            "mean": summary.mean,
+            "sd": summary.sd,
+        }
+        notes = ["on a stand-in"] if evidence.is_stand_in(dataset) else []
+        notes += ["one seed"] if summary.count == 1 else []
+        if (other := nearest(evidence, dataset, label)) is None:
+            notes.append("nothing to compare with")
+        else:
+            found = compare(evidence, dataset, label, other)
+            row["against"] = other[1]
+            row["changed"] = "; ".join(
+                f"{name} {mine} for {theirs}"
+                for name, (mine, theirs) in changes(evidence, dataset, label, other).items()
+            )
+            if isinstance(found, str):
+                notes.append(found)
+            else:
+                d = found.difference
+                row |= {"difference": d.estimate, "ci_low": d.low, "ci_high": d.high}
+        rows.append({**row, "note": ", ".join(notes)})
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    text = ["changed", "against", "note"]
+    frame[text] = frame[text].fillna("")
+    return frame.astype(dict.fromkeys(POINTS, float) | {"seeds": int})

@@ -1,0 +1,47 @@
+"""What a changed setting did: what a variant is compared with, and in what it differs."""
+
+import pytest
+from test_claims import OWN, Runs
+
+from spikebert.variants import COLUMNS, variants_table
+
+MODEL = {"timesteps": 4, "beta": 0.9, "num_hidden_layers": 4}
+SHORT = {"model": MODEL, "stage1": {"max_sentences": 2000}}
+
+
+def runs():
+    made = Runs().add("mr", "spikebert", [0.80, 0.82], settings={"model": MODEL, "stage1": {}})
+    made.add("mr", "spikebert", [0.70, 0.72, 0.74], "short", SHORT)
+    slow = SHORT | {"model": MODEL | {"beta": 0.5}}
+    made.add("mr", "spikebert", [0.75, 0.77], "short-beta0.5", slow)
+    return made.add("mr", "tfidf", [0.7])
+
+
+def test_a_variant_stands_beside_the_runs_it_differs_least_from():
+    table = variants_table(runs().evidence())
+    assert table.columns.tolist() == list(COLUMNS)
+    assert table["variant"].tolist() == ["short", "short-beta0.5"]
+    short, beta = (row for _, row in table.iterrows())
+    assert (short["against"], beta["against"]) == ("base", "short")
+    assert beta["changed"] == "model.beta 0.5 for 0.9"
+    assert short["changed"] == "stage1.max_sentences 2000 for None"
+    assert beta["seeds"] == 2
+    assert beta["mean"] == pytest.approx(76.0)
+    assert beta["difference"] == pytest.approx(5.0)  # seeds 1 and 2, which both have
+    assert beta["ci_low"] < 5 < beta["ci_high"]
+    assert short["difference"] == pytest.approx(-10.0)
+
+
+def test_what_cannot_be_compared_says_why():
+    lonely = Runs().add("mr", "spikebert", [0.8], "warm", SHORT)
+    notes = OWN | {"mr": {"source": "snippets", "analogue": True}}
+    (row,) = (row for _, row in variants_table(lonely.evidence(notes)).iterrows())
+    assert row["note"] == "on a stand-in, one seed, nothing to compare with"
+    assert row["against"] == row["changed"] == ""
+    blind = runs()
+    blind.predictions.clear()
+    assert set(variants_table(blind.evidence())["note"]) == {
+        "no predictions of spikebert short",
+        "no predictions of spikebert short-beta0.5",
+    }
+    assert variants_table(Runs().add("mr", "spikebert", [0.8]).evidence()).empty
