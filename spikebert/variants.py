@@ -1,4 +1,4 @@
-"""What a changed setting did: every variant of a run beside the runs it differs least from.
+"""What a changed setting did: every variant of a run beside the runs that it changes.
 
 For questions that no table of the paper asks: an encoder, a reset, a neuron, a loss of one's own.
 """
@@ -32,6 +32,7 @@ POINTS = ("mean", "sd", "difference", "ci_low", "ci_high")
 FORMATS = {"seeds": "d"} | dict.fromkeys(POINTS, ".2f")
 WIDE = ("changed", "note")
 NOTE = (
+    "against: a variant named `x-y` is compared with `x`, where that ran, any other with the base. "
     "changed: the variant's value of each setting that differs, and the value of the runs that it "
     "is compared with; augmentation is not in the settings of a record, so a variant that changes "
     "it says so by its name alone. difference: on the seeds that both have; mean, sd: of all seeds "
@@ -46,25 +47,15 @@ def changes(evidence: Evidence, dataset: str, label: Label, other: Label) -> dic
     return {n: (mine.get(n), theirs.get(n)) for n in names if mine.get(n) != theirs.get(n)}
 
 
-def nearest(evidence: Evidence, dataset: str, label: Label) -> Label | None:
-    """The runs of the same set and model that differ in the fewest settings: the base runs, where
-    others differ in as few, or else those of the shortest name."""
+def reference(evidence: Evidence, dataset: str, label: Label) -> Label:
+    """What it is compared with: `short-beta0.5` with `short`, where that ran; else the base."""
     model, variant = label
-    others = [
-        (model, other)
+    lines = [
+        other
         for name, kind, other in evidence.groups
-        if (name, kind) == (dataset, model) and other != variant
+        if (name, kind) == (dataset, model) and variant.startswith(f"{other}-")
     ]
-    return min(
-        others,
-        key=lambda other: (
-            len(changes(evidence, dataset, label, other)),
-            other[1] != BASE,
-            len(other[1]),
-            other[1],
-        ),
-        default=None,
-    )
+    return model, max(lines, key=len, default=BASE)
 
 
 def variants_table(evidence: Evidence) -> pd.DataFrame:
@@ -85,20 +76,19 @@ def variants_table(evidence: Evidence) -> pd.DataFrame:
         }
         notes = ["on a stand-in"] if evidence.is_stand_in(dataset) else []
         notes += ["one seed"] if summary.count == 1 else []
-        if (other := nearest(evidence, dataset, label)) is None:
-            notes.append("nothing to compare with")
-        else:
-            found = compare(evidence, dataset, label, other)
-            row["against"] = other[1]
+        other = reference(evidence, dataset, label)
+        row["against"] = other[1]
+        if evidence.of(dataset, other):
             row["changed"] = "; ".join(
                 f"{name} {mine} for {theirs}"
                 for name, (mine, theirs) in changes(evidence, dataset, label, other).items()
             )
-            if isinstance(found, str):
-                notes.append(found)
-            else:
-                d = found.difference
-                row |= {"difference": d.estimate, "ci_low": d.low, "ci_high": d.high}
+        found = compare(evidence, dataset, label, other)
+        if isinstance(found, str):
+            notes.append(found)
+        else:
+            d = found.difference
+            row |= {"difference": d.estimate, "ci_low": d.low, "ci_high": d.high}
         rows.append({**row, "note": ", ".join(notes)})
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     text = ["changed", "against", "note"]

@@ -17,7 +17,7 @@ def runs():
     return made.add("mr", "tfidf", [0.7])
 
 
-def test_a_variant_stands_beside_the_runs_it_differs_least_from():
+def test_a_variant_stands_beside_the_line_it_is_named_after_or_the_base():
     table = variants_table(runs().evidence())
     assert table.columns.tolist() == list(COLUMNS)
     assert table["variant"].tolist() == ["short", "short-beta0.5"]
@@ -36,8 +36,8 @@ def test_what_cannot_be_compared_says_why():
     lonely = Runs().add("mr", "spikebert", [0.8], "warm", SHORT)
     notes = OWN | {"mr": {"source": "snippets", "analogue": True}}
     (row,) = (row for _, row in variants_table(lonely.evidence(notes)).iterrows())
-    assert row["note"] == "on a stand-in, one seed, nothing to compare with"
-    assert row["against"] == row["changed"] == ""
+    assert row["note"] == "on a stand-in, one seed, no runs of spikebert"
+    assert (row["against"], row["changed"]) == ("base", "")
     blind = runs()
     blind.predictions.clear()
     assert set(variants_table(blind.evidence())["note"]) == {

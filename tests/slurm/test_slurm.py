@@ -200,7 +200,7 @@ def test_the_whole_workflow_runs_through_slurm(flights: dict[str, Future[Flight]
         re.match("rule_([a-z0-9_]+?)(_wildcards_.*)?$", j["Comment"])[1] for j in flight.jobs()
     }
     trained = {"pretrain", "finetune", "stage1", "stage2"}
-    assert rules == trained | {"augment", "measure_energy", "probe", "cka"}
+    assert rules == trained | {"augment", "measure_energy", "probe", "cka", "calibration"}
     assert {j["JobState"] for j in flight.jobs()} == {"COMPLETED"}
     for job in flight.jobs():
         rule = re.match("rule_([a-z0-9]+)", job["Comment"])[1]
