@@ -36,7 +36,7 @@ from transformers import PreTrainedTokenizerBase
 from .attention import product
 from .batches import collator, encode, load_tokenizer
 from .corpora import read_rows
-from .costs import product_shapes, training_macs
+from .costs import product_macs, product_shapes, training_macs
 from .errors import UserError
 from .neurons import LIF
 from .settings import ModelSettings
@@ -336,6 +336,37 @@ def scaling(
     return found
 
 
+LENGTHS = (16, 32, 64, 128, 256, 512)
+ORDERS = ("qk_first", "kv_first")
+
+
+def attention_orders(
+    shape: ModelSettings, size: int, rounds: int = 5, lengths: Sequence[int] = LENGTHS
+) -> dict[str, Any]:
+    """(Q K^T) V and Q (K^T V) of random spikes, one in five, by the number of tokens: whether they
+    are equal, multiply-accumulates of a head and step, and milliseconds of one block's product,
+    forward and backward, in the precision of training."""
+    dtype = torch.bfloat16 if use_bf16("auto") else torch.float32
+    width = shape.hidden_size // shape.num_attention_heads
+    found: dict[str, Any] = {"lengths": list(lengths), "head_width": width, "equal": []}
+    found |= {order: {"macs": [], "ms": []} for order in ORDERS}
+    generator = torch.Generator().manual_seed(0)
+    for tokens in lengths:
+        rows = (shape.timesteps, size, shape.num_attention_heads, tokens, width)
+        spikes = [(torch.rand(rows, generator=generator) < 0.2).float() for _ in range(3)]
+        exact = [product(*spikes, order=order) for order in ORDERS]
+        found["equal"].append(bool(torch.equal(*exact)))
+        leaves = [x.to(dtype).requires_grad_() for x in spikes]
+        times: dict[str, list[float]] = {order: [] for order in ORDERS}
+        for _ in range(rounds + 1):
+            for order in ORDERS:
+                times[order].append(seconds(lambda o=order: product(*leaves, o).sum().backward()))
+        for order in ORDERS:
+            found[order]["macs"].append(product_macs(tokens, width)[order])
+            found[order]["ms"].append(1e3 * median(times[order][1:]))
+    return found
+
+
 def same_quality(
     corpus: Path, tokenizer: PreTrainedTokenizerBase, steps: int, size: int, length: int = 64
 ) -> dict[str, Any]:
@@ -393,6 +424,7 @@ def bench(
     del builds
     found["memory"] = memory
     found["scaling"] = scaling(words)
+    found["attention"] = attention_orders(shape, size)
     found["quality"] = same_quality(corpus, words, quality_steps, size)
     return found | {"versions": versions(), "commit": commit(), "hardware": hardware()}
 
@@ -423,6 +455,13 @@ def summary(found: dict[str, Any]) -> str:
         )
     for axis, value in found["scaling"].items():
         lines.append(f"time of an update ~ {axis}^{value['exponent']:.2f}")
+    orders = found["attention"]
+    ratios = [a / b for a, b in zip(*(orders[order]["ms"] for order in ORDERS), strict=True)]
+    lines.append(
+        "time of (Q K^T) V over that of Q (K^T V): "
+        + ", ".join(f"{r:.2f} at {n}" for n, r in zip(orders["lengths"], ratios, strict=True))
+        + f" tokens; {'equal' if all(orders['equal']) else 'NOT EQUAL'} values"
+    )
     quality = found["quality"]
     lines.append(
         f"loss on dev after {quality['steps']} updates: "

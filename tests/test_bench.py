@@ -6,7 +6,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from spikebert.bench import BUILDS, Build, growth, run_products
+from spikebert.bench import BUILDS, Build, attention_orders, growth, run_products
 from spikebert.cli import app
 from spikebert.corpora import write_rows
 from spikebert.costs import product_shapes, training_macs
@@ -69,6 +69,14 @@ def test_every_build_trains(name, tokenizer):
     assert last < first
 
 
+def test_orders_of_attention_are_equal_and_cost_what_their_macs_say():
+    found = attention_orders(SHAPE, 4, rounds=1, lengths=(3, 7, 20))
+    assert found["equal"] == [True] * 3
+    assert found["qk_first"]["macs"] == [2 * n * n * 7 for n in (3, 7, 20)]
+    assert found["kv_first"]["macs"] == [2 * n * 7 * 7 for n in (3, 7, 20)]
+    assert all(len(found[order]["ms"]) == 3 for order in ("qk_first", "kv_first"))
+
+
 @pytest.mark.slow
 def test_bench_from_the_command_line(tokenizer, tmp_path):
     rows = [
@@ -92,4 +100,6 @@ def test_bench_from_the_command_line(tokenizer, tmp_path):
     assert found["speedup"]["ours"] == 1
     assert found["training_s_per_sentence"].keys() == set(BUILDS)
     assert found["memory"]["ours"].keys() == {"1", "4"}
+    assert all(found["attention"]["equal"])
+    assert "tokens; equal values" in printed.output
     assert found["scaling"].keys() == {"timesteps", "tokens", "hidden_size", "batch_size"}
