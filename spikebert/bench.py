@@ -353,18 +353,22 @@ def attention_orders(
     generator = torch.Generator().manual_seed(0)
     for tokens in lengths:
         rows = (shape.timesteps, size, shape.num_attention_heads, tokens, width)
-        spikes = [(torch.rand(rows, generator=generator) < 0.2).float() for _ in range(3)]
-        exact = [product(*spikes, order=order) for order in ORDERS]
-        found["equal"].append(bool(torch.equal(*exact)))
-        leaves = [x.to(dtype).requires_grad_() for x in spikes]
+        q, k, v = ((torch.rand(rows, generator=generator) < 0.2).float() for _ in range(3))
+        one, other = (product(q, k, v, order) for order in ORDERS)
+        found["equal"].append(torch.equal(one, other))
+        q, k, v = (x.to(dtype).requires_grad_() for x in (q, k, v))
         times: dict[str, list[float]] = {order: [] for order in ORDERS}
         for _ in range(rounds + 1):
             for order in ORDERS:
-                times[order].append(seconds(lambda o=order: product(*leaves, o).sum().backward()))
+                times[order].append(seconds(_there_and_back, q, k, v, order))
         for order in ORDERS:
             found[order]["macs"].append(product_macs(tokens, width)[order])
             found[order]["ms"].append(1e3 * median(times[order][1:]))
     return found
+
+
+def _there_and_back(q: Tensor, k: Tensor, v: Tensor, order: str) -> None:
+    product(q, k, v, order).sum().backward()
 
 
 def same_quality(
