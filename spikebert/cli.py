@@ -172,6 +172,8 @@ def begin_training(threads: int) -> None:
 
 
 held = contextlib.ExitStack()
+TOLD_TO_GO = ("SIGTERM", "SIGUSR1", "SIGINT")
+SAVING_S = 240  # of the five minutes that a scheduler gives
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -189,6 +191,7 @@ def launch(
     The processes share each batch: batch_size is the size of the whole.
     """
     from torch.distributed import run as torchrun
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     from .gpus import claimed
@@ -199,6 +202,8 @@ def launch(
         )
     shared = ["--rdzv-backend=c10d", f"--rdzv-endpoint={rendezvous}", f"--rdzv-id={job}"]
     where = ["--standalone"] if nodes == 1 else [f"--nnodes={nodes}", *shared]
+    # Told to go, it tells its processes, and leaves them the time to save.
+    where += [f"--signals-to-handle={','.join(TOLD_TO_GO)}", f"--shutdown-timeout={SAVING_S}"]
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # until each process takes its share
     with claimed(processes):
         try:
@@ -207,6 +212,8 @@ def launch(
             )
         except ChildFailedError as error:  # it has said why
             raise typer.Exit(error.get_first_failure()[1].exitcode or 1) from None
+        except SignalException as error:
+            raise Interrupted(f"stopped by {error.sigval.name}; run again to go on") from None
 
 
 @app.command()

@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from itertools import chain
 from pathlib import Path
 
@@ -109,31 +111,79 @@ def test_shares_are_the_batches_without_gap_or_repeat(world):
         assert real == rows[5 * number : 5 * number + 5]
 
 
-@pytest.mark.slow
-def test_launch_starts_a_verb_in_several_processes(work, tmp_path):
+def launcher(work, out, *more, epochs=1, nodes=()):
+    """The command that distils in two processes, or in one on each of several machines."""
     settings = {
         "model": {"hidden_size": 26, "num_attention_heads": 2, "num_hidden_layers": 2},
-        "stage1": {"max_length": 16, "batch_size": 8, "compile": False},
+        "stage1": {"max_length": 16, "batch_size": 8, "compile": False, "epochs": epochs},
     }
+    where = nodes or ("--processes=2",)
+    verb = ["launch", *where, "stage1", "--settings", json.dumps(settings)]
+    files = [f"--text={work}/text.jsonl", f"--teacher={work}/base", f"--out={out}/out"]
+    command = [sys.executable, "-m", "spikebert", *verb, *files, "--threads=2"]
+    return [*command, f"--checkpoints={out}/checkpoints", *more]
 
-    def launch(*more):
-        verb = ["launch", "--processes=2", "stage1", "--settings", json.dumps(settings)]
-        files = [f"--text={work}/text.jsonl", f"--teacher={work}/base", f"--out={tmp_path}/out"]
-        command = [sys.executable, "-m", "spikebert", *verb, *files, "--threads=2"]
-        return subprocess.run(
-            [*command, f"--checkpoints={tmp_path}/checkpoints", *more],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
 
-    done = launch()
-    assert not done.returncode, done.stderr[-3000:]
+def finish(process):
+    """Its status, and what it said."""
+    said = process.communicate(timeout=300)[1]
+    return process.returncode, said
+
+
+def started(command, **variables):
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | variables,
+    )
+
+
+@pytest.mark.slow
+def test_launch_starts_a_verb_in_several_processes(work, tmp_path):
+    status, said = finish(started(launcher(work, tmp_path)))
+    assert not status, said[-3000:]
     about = read_json(tmp_path / "out/training.json")
     assert (about["steps"], about["samples"]) == (6, 48)
     assert (tmp_path / "out/model.safetensors").is_file()
 
-    wrong = launch(f"--teacher={tmp_path}/none")
-    assert wrong.returncode not in (0, None)
-    assert "expected" in wrong.stderr
+    status, said = finish(started(launcher(work, tmp_path, f"--teacher={tmp_path}/none")))
+    assert status == 2
+    assert "expected" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_a_launch_that_is_told_to_go_saves_and_goes_on(work, tmp_path):
+    command = launcher(work, tmp_path, epochs=60)
+    process = started(command, SPIKEBERT_CHECKPOINT_MINUTES="0")
+    deadline = time.monotonic() + 240
+    while not list(tmp_path.glob("checkpoints/*/checkpoint-*/manifest.json")):
+        assert process.poll() is None, process.communicate()[1][-3000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.terminate()
+    status, said = finish(process)
+    assert status == 75, said[-3000:]
+    assert not (tmp_path / "out").exists()
+    last = max(int(p.name.split("-")[1]) for p in tmp_path.glob("checkpoints/*/checkpoint-*"))
+    assert 0 < last < 360
+    status, said = finish(started(command))
+    assert not status, said[-3000:]
+    about = read_json(tmp_path / "out/training.json")
+    assert about["steps"] == 360
+
+
+@pytest.mark.slow
+def test_two_machines_of_one_process_are_one_training(work, tmp_path):
+    """Two launchers that know of each other only what the network tells them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    nodes = ("--processes=1", "--nodes=2", f"--rendezvous=127.0.0.1:{port}", "--job=test")
+    processes = [started(launcher(work, tmp_path, nodes=nodes)) for _ in range(2)]
+    for process in processes:
+        status, said = finish(process)
+        assert not status, said[-3000:]
+    assert read_json(tmp_path / "out/training.json")["steps"] == 6
