@@ -92,11 +92,12 @@ def gathered(own: T) -> list[T] | None:
     return found
 
 
-def any_of(flag: bool, device: torch.device) -> bool:
-    """Whether it is so in any process; all of them have to ask."""
+def any_of(flag: bool, arguments: Any) -> bool:
+    """Whether it is so in any process; all of them have to ask. The library's training arguments
+    name the device that they speak through."""
     if world() == 1:
         return flag
-    asked = torch.tensor(int(flag), device=device)
+    asked = torch.tensor(int(flag), device=arguments.device)
     dist.all_reduce(asked, dist.ReduceOp.MAX)
     return bool(asked)
 

@@ -55,9 +55,9 @@ def masked_mse(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     return (distance * weight).sum() / over_all(weight.sum()).clamp_min(1)
 
 
-def row_mean(values: Tensor, counted: Tensor | None) -> Tensor:
-    """Mean of values [B] over the rows of all shares that are counted."""
-    weight = torch.ones_like(values) if counted is None else counted.to(values.dtype)
+def row_mean(values: Tensor, counted: Tensor) -> Tensor:
+    """Mean of values [B] over the rows of all shares that are counted [B]."""
+    weight = counted.to(values.dtype)
     return (values * weight).sum() / over_all(weight.sum()).clamp_min(1)
 
 
@@ -115,11 +115,15 @@ def logits_loss(
     """KL(teacher || student) of logits [B, C], times temperature^2 (Hinton et al., 2015); of scores
     [B, 1] the mean squared distance, at any temperature."""
     if student.shape[-1] == 1:
-        return row_mean((student.float() - teacher.float()).square().squeeze(-1), counted)
+        return squared_error(student.squeeze(-1), teacher.squeeze(-1), counted)
     log_p = F.log_softmax(student.float() / temperature, -1)
     log_q = F.log_softmax(teacher.float() / temperature, -1)
-    divergence = F.kl_div(log_p, log_q, reduction="none", log_target=True).sum(-1)
-    return row_mean(divergence, counted) * temperature**2
+    if counted is None:
+        divergence = F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
+    else:
+        rows = F.kl_div(log_p, log_q, reduction="none", log_target=True).sum(-1)
+        divergence = row_mean(rows, counted)
+    return divergence * temperature**2
 
 
 def label_loss(
@@ -138,5 +142,14 @@ def gold_loss(logits: Tensor, labels: Tensor, counted: Tensor | None = None) -> 
     """Cross-entropy of logits [B, C] with classes [B], or the mean squared error of [B, 1] with
     scores [B]."""
     if logits.shape[-1] == 1:
-        return row_mean((logits.squeeze(-1).float() - labels.float()).square(), counted)
+        return squared_error(logits.squeeze(-1), labels, counted)
+    if counted is None:
+        return F.cross_entropy(logits.float(), labels)
     return row_mean(F.cross_entropy(logits.float(), labels, reduction="none"), counted)
+
+
+def squared_error(scores: Tensor, wanted: Tensor, counted: Tensor | None) -> Tensor:
+    """Mean squared error of scores [B]."""
+    if counted is None:
+        return F.mse_loss(scores.float(), wanted.float())
+    return row_mean((scores.float() - wanted.float()).square(), counted)

@@ -43,6 +43,6 @@ class Interruptible(TrainerCallback):
             print(f"resuming after update {state.global_step} of {state.max_steps}", flush=True)
 
     def on_step_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
-        if any_of(bool(self.received), args.device):
+        if any_of(bool(self.received), args):
             self.received = self.received or signal.SIGTERM
             control.should_save = control.should_training_stop = True

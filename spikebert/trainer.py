@@ -62,7 +62,7 @@ class Often(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
         old = is_main() and time.monotonic() - self.last >= self.seconds
-        control.should_save |= any_of(old, args.device)
+        control.should_save |= any_of(old, args)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         self.last = time.monotonic()

@@ -11,8 +11,9 @@ PACKAGE = Path(__file__).parents[1] / "spikebert"
 
 # From the bottom to the top; a new module has to find its place here.
 LAYERS = [
+    {"distributed"},
     {"errors", "specs", "strict_json", "texts", "paper", "metrics", "losses", "neurons", "signals"},
-    {"settings", "sums", "tasks"},
+    {"settings", "sums", "tasks", "gpus", "pool"},
     {"costs", "hub"},
     {
         "records",
@@ -35,7 +36,9 @@ LAYERS = [
         "checkpoints",
     },
     {"schema"},
-    {"plan", "corpora", "modeling", "tables", "trainer"},
+    {"plan", "corpora", "modeling", "tables"},
+    {"stream"},
+    {"trainer"},
     {
         "students",
         "textcnn",
@@ -58,6 +61,7 @@ LAYERS = [
         "glue_table",
         "compressed_table",
     },
+    {"variants"},
     {"steps", "inspection", "claims", "energy_run", "calibration_figure", "publish"},
     {"baselines", "cnn_baselines", "bench"},
     {"cli"},

@@ -201,7 +201,7 @@ def check_content(page: Any) -> None:
         "cells => cells.map(cell => [cell.innerText, getComputedStyle(cell).textAlign])"
     )
     sides = dict(aligned)
-    numbers = {"paper", "tokens", "paper_difference", "parameters"} & sides.keys()
+    numbers = {"paper", "tokens", "paper_difference", "difference", "parameters"} & sides.keys()
     assert numbers
     assert {sides[name] for name in numbers} == {"right"}
 
