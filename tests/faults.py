@@ -246,7 +246,7 @@ def attempts(
     case: Case, root: Path, runner: Runner, kills: int, wall_s: float, dice: random.Random
 ) -> Iterator[str]:
     """Kill a case `kills` times and compare; a line for each kill and each comparison."""
-    whole = root / case.verb / "whole" if not case.environment else root / case.name / "whole"
+    whole = root / case.name / "whole"
     left, attempt = kills, 0
     while left:
         attempt += 1
