@@ -115,7 +115,7 @@ def _difference(comparison: Comparison) -> dict[str, Any]:
     return {"difference": d.estimate, "ci_low": d.low, "ci_high": d.high}
 
 
-def _note(evidence: Evidence, datasets: list[str], seeds: int) -> str:
+def caveats(evidence: Evidence, datasets: list[str], seeds: int) -> str:
     """What keeps a line from being compared with the paper's."""
     words = ["on a stand-in"] if any(map(evidence.is_stand_in, datasets)) else []
     return ", ".join([*words, *(["one seed"] if seeds == 1 else [])])
@@ -147,7 +147,7 @@ def ablation_table(evidence: Evidence) -> pd.DataFrame:
             if tuple(label) == part.label
         }
         for name, values in cells.items():
-            line = {**head, **values, "note": _note(evidence, [name], values["seeds"])}
+            line = {**head, **values, "note": caveats(evidence, [name], values["seeds"])}
             found = compare(evidence, name, part.label, SPIKEBERT) if key else None
             if isinstance(found, str):
                 line["note"] = "; ".join(filter(None, [line["note"], found]))
@@ -168,7 +168,7 @@ def ablation_table(evidence: Evidence) -> pd.DataFrame:
             mean |= {"seeds": seeds, "mean": fmean(cells[name]["mean"] for name in used)}
             few = len(used) < len(ENGLISH)
             few_words = f"{', '.join(used)} of the paper's {len(ENGLISH)} sets" if few else ""
-            words = [few_words, _note(evidence, used, seeds), *words]
+            words = [few_words, caveats(evidence, used, seeds), *words]
         lines.append({**mean, "note": "; ".join(filter(None, words))})
     frame = pd.DataFrame(lines, columns=list(COLUMNS))
     frame["seeds"] = frame["seeds"].fillna(0)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from .ablation import caveats
 from .evidence import Evidence, Label, compare
 from .metrics import summarise
 from .schema import BASE
@@ -74,8 +75,7 @@ def variants_table(evidence: Evidence) -> pd.DataFrame:
             "mean": summary.mean,
             "sd": summary.sd,
         }
-        notes = ["on a stand-in"] if evidence.is_stand_in(dataset) else []
-        notes += ["one seed"] if summary.count == 1 else []
+        notes = [caveats(evidence, [dataset], summary.count)]
         other = reference(evidence, dataset, label)
         row["against"] = other[1]
         if evidence.of(dataset, other):
@@ -89,7 +89,7 @@ def variants_table(evidence: Evidence) -> pd.DataFrame:
         else:
             d = found.difference
             row |= {"difference": d.estimate, "ci_low": d.low, "ci_high": d.high}
-        rows.append({**row, "note": ", ".join(notes)})
+        rows.append({**row, "note": ", ".join(filter(None, notes))})
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     text = ["changed", "against", "note"]
     frame[text] = frame[text].fillna("")
