@@ -1,6 +1,8 @@
 """The LIF neuron against hand-computed traces, spikingjelly's, and the surrogates' formulas."""
 
+import ctypes
 import math
+import subprocess
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ import torch
 from spikebert.errors import UserError
 from spikebert.neurons import LIF, SURROGATES, lif, lif_step, spike
 from spikebert.neurons.fused import available, backward_pass, forward_pass, fused_lif
-from spikebert.neurons.kernel import library, norm_lif
+from spikebert.neurons.kernel import FLAGS, SOURCES, compiler, library, norm_lif, weight_gradient
 
 
 def test_hand_trace_soft_reset():
@@ -265,6 +267,54 @@ def test_kernel_refuses_what_it_cannot_compute():
         norm_lif(torch.ones(4, 3, dtype=torch.int64), **FULL)
     with pytest.raises(ValueError, match="expected 1 or 4 given, got 2"):
         norm_lif(torch.ones(2, 3), steps=4, **FULL)
+
+
+@needs_compiler
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("rows", [1, 31, 32, 33, 300, 700])
+@pytest.mark.parametrize(("outputs", "inputs"), [(32, 64), (160, 96), (256, 32), (48, 32), (7, 5)])
+def test_gradient_of_a_weight(rows, outputs, inputs, threads):
+    dy = random(rows, outputs, seed=20, dtype=torch.bfloat16)
+    x = random(rows, inputs, seed=21, dtype=torch.bfloat16)
+    exact = dy.double().T @ x.double()
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        found = weight_gradient(dy, x)
+    finally:
+        torch.set_num_threads(before)
+    # float32 sums of 24 bits from the tiles, torch's rounded to 8 elsewhere
+    loose = 1e-6 if found.dtype == torch.float32 else 1e-2
+    torch.testing.assert_close(found.double(), exact, rtol=loose, atol=loose * rows**0.5)
+    wide = weight_gradient(dy.float(), x.float())
+    torch.testing.assert_close(wide.double(), exact, rtol=1e-5, atol=1e-6 * rows)
+
+
+@pytest.fixture(scope="module")
+def portable(tmp_path_factory):
+    """The kernel as any processor of the family can run it."""
+    target = tmp_path_factory.mktemp("kernel") / "portable.so"
+    subprocess.run([compiler(), *FLAGS, *map(str, SOURCES), "-o", str(target)], check=True)
+    return ctypes.CDLL(str(target))
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("width", [37, 48])
+def test_kernel_for_any_processor_is_the_same(portable, monkeypatch, dtype, width):
+    y, grad = (random(4, 91, width, seed=s, dtype=dtype) for s in (22, 23))
+    weight, bias = 1 + 0.3 * random(width, seed=24), 0.3 * random(width, seed=25)
+
+    def run():
+        return gradients(lambda *a: norm_lif(*a, **FULL), y, weight, bias, grad=grad)
+
+    ours = run()
+    monkeypatch.setattr("spikebert.neurons.kernel.library", lambda: portable)
+    theirs = run()
+    assert torch.equal(ours[0], theirs[0])
+    loose = 1e-5 if dtype == torch.float32 else 1e-2
+    torch.testing.assert_close(ours[1], theirs[1], rtol=loose, atol=loose)
+    assert not portable.has_tiles()
 
 
 def test_layer_starts_at_rest_each_time():

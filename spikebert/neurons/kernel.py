@@ -1,4 +1,5 @@
-"""`kernel.cpp` built once for this processor, kept between processes, and called through ctypes."""
+"""`kernel.cpp` and `products.cpp` built once for this processor, kept between processes, and called
+through ctypes."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ import filelock
 import torch
 from torch import Tensor, nn
 
-SOURCE = Path(__file__).with_suffix(".cpp")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernel.cpp", "products.cpp"))
 # The membrane's sums are not contracted, so that fp32 spikes are bitwise the plain neuron's.
 FLAGS = ("-O3", "-ffp-contract=off", "-std=c++17", "-shared", "-fPIC")
 # Best first; compilers differ in what they know.
@@ -79,7 +80,7 @@ def _build(command: str, target: Path) -> bool:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=prefix) as folder:
         part = Path(folder) / target.name
         for optional in OPTIONAL:
-            words = [command, *FLAGS, *optional, str(SOURCE), "-o", str(part)]
+            words = [command, *FLAGS, *optional, *map(str, SOURCES), "-o", str(part)]
             if subprocess.run(words, capture_output=True, check=False).returncode == 0:
                 part.replace(target)
                 return True
@@ -92,7 +93,8 @@ def library() -> ctypes.CDLL | None:
     command = compiler()
     if command is None:
         return None
-    parts = (SOURCE.read_text(encoding="utf-8"), command, *FLAGS, *map(str, OPTIONAL), _processor())
+    sources = [source.read_text(encoding="utf-8") for source in SOURCES]
+    parts = (*sources, command, *FLAGS, *map(str, OPTIONAL), _processor())
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     target = _folder() / f"kernel-{digest}.so"
     if not target.exists():
@@ -175,9 +177,23 @@ class Form:
         return [_pointer(y, first), _pointer(shift, first), _pointer(weight), _pointer(bias)]
 
 
+def weight_gradient(dy: Tensor, x: Tensor) -> Tensor:
+    """dy^T x, [N, K], of dy [M, N] and x [M, K]; in float32 from a processor's bfloat16 tiles,
+    where it has them and N and K are multiples of 32, else torch's product in their dtype."""
+    lib = library()
+    rows, width = dy.shape
+    tiled = dy.dtype == x.dtype == torch.bfloat16 and width % 32 == x.shape[1] % 32 == 0 < rows
+    if not tiled or lib is None or not lib.has_tiles():
+        return dy.T @ x
+    out = dy.new_empty(width, x.shape[1], dtype=torch.float32)
+    sizes = map(ctypes.c_int64, (rows, *out.shape, torch.get_num_threads()))
+    lib.weight_gradient(*map(_pointer, (dy.contiguous(), x.contiguous(), out)), *sizes)
+    return out
+
+
 class _Fused(torch.autograd.Function):
     """x, the weight and bias of a linear layer, a residual, and each part's norm weight and bias,
-    to each part's spikes; all but x may be missing."""
+    to each part's spikes; all but x may be missing. The product is in x's dtype."""
 
     @staticmethod
     def forward(
@@ -189,6 +205,8 @@ class _Fused(torch.autograd.Function):
         form: Form,
         *norms: Tensor,
     ) -> tuple[Tensor, ...]:
+        precision = None if weight is None else weight.dtype
+        weight = None if weight is None else weight.to(x.dtype)
         y = x if weight is None else nn.functional.linear(x, weight)
         call = form.call(y, bool(norms), 0 if residual is None else residual.shape[0])
         lib = library()
@@ -201,7 +219,7 @@ class _Fused(torch.autograd.Function):
                 *map(_pointer, (form.keep_of(part), residual, out)),
             )
         ctx.save_for_backward(x, weight, None if weight is None else y, shift, *norms)
-        ctx.call, ctx.form = call, form
+        ctx.call, ctx.form, ctx.precision = call, form, precision
         return outs
 
     @staticmethod
@@ -224,7 +242,8 @@ class _Fused(torch.autograd.Function):
             )
         dx, dweight = dy, None
         if weight is not None:
-            dx, dweight = dy @ weight, dy.flatten(0, -2).T @ x.flatten(0, -2)
+            dx = dy @ weight
+            dweight = weight_gradient(dy.flatten(0, -2), x.flatten(0, -2)).to(ctx.precision)
         over = grads[0] if added in (0, form.steps) else grads[0].sum(0, keepdim=True)
         return dx, dweight, dshift, over if added else None, None, *changes
 
@@ -299,7 +318,7 @@ def project(
     with torch.autocast("cpu", enabled=False):
         spikes = _Fused.apply(
             x.to(dtype).contiguous(),
-            weight.to(dtype),
+            weight,
             shift.float(),
             None if residual is None else residual.to(dtype).contiguous(),
             form,
