@@ -81,6 +81,8 @@ void pack(const uint16_t *from, int64_t rows, int64_t columns, int64_t width, ui
         __m512i left[16], right[16];
         for (int p = 0; p < 16; p++) {
             const uint16_t *here = from + 2 * p * width + j;
+            _mm_prefetch((const char *)(here + DEPTH * width), _MM_HINT_T0);
+            _mm_prefetch((const char *)(here + (DEPTH + 1) * width), _MM_HINT_T0);
             const __m512i a = 2 * p < rows ? _mm512_loadu_si512(here) : none,
                           b = 2 * p + 1 < rows ? _mm512_loadu_si512(here + width) : none;
             left[p] = _mm512_permutex2var_epi16(a, first, b);
@@ -129,6 +131,30 @@ struct Free {
 using Buffer = std::unique_ptr<uint16_t[], Free>;
 Buffer aligned(int64_t values) { return Buffer((uint16_t *)std::aligned_alloc(64, 2 * values)); }
 
+// The columns of dW [N, K] from k to k_end of its rows from n to n_end.
+void part(const uint16_t *dy, const uint16_t *x, float *dw, int64_t M, int64_t N, int64_t K, int64_t n, int64_t n_end,
+          int64_t k, int64_t k_end) {
+    constexpr int64_t far = CHUNK / DEPTH * TILE;  // between the columns of a packed chunk
+    const Buffer a = aligned(GROUP / SIDE * far), b = aligned((k_end - k) / SIDE * far);
+    const Palette palette;
+    _tile_loadconfig(&palette);
+    for (int64_t m = 0; m < M; m += CHUNK) {
+        const int64_t rows = std::min(CHUNK, M - m), tiles = (rows + DEPTH - 1) / DEPTH;
+        for (int64_t i = 0; i < tiles; i++)
+            pack<false>(x + (m + i * DEPTH) * K + k, rows - i * DEPTH, k_end - k, K, b.get() + i * TILE, far);
+        for (int64_t g = n; g < n_end; g += GROUP) {
+            const int64_t columns = std::min(GROUP, n_end - g);
+            for (int64_t i = 0; i < tiles; i++)
+                pack<true>(dy + (m + i * DEPTH) * N + g, rows - i * DEPTH, columns, N, a.get() + i * TILE, far);
+            for (int64_t j = 0; j < columns; j += 2 * SIDE)
+                for (int64_t l = k; l < k_end; l += 2 * SIDE)
+                    multiply(a.get() + j / SIDE * far, b.get() + (l - k) / SIDE * far, tiles, far,
+                             dw + (g + j) * K + l, K, m > 0);
+        }
+    }
+    _tile_release();
+}
+
 }  // namespace
 #endif
 
@@ -147,29 +173,12 @@ int has_tiles() {
 // dW [N, K] in float of dY [M, N] and X [M, K] in bfloat16; N and K are multiples of 32.
 void weight_gradient(const uint16_t *dy, const uint16_t *x, float *dw, int64_t M, int64_t N, int64_t K, int64_t threads) {
 #ifdef TILES
-    const int64_t far = CHUNK / DEPTH * TILE;  // between the columns of a packed chunk
-    const Buffer b = aligned(K / SIDE * far);
-#pragma omp parallel num_threads(int(threads)) if (threads > 1)
-    {
-        const Palette palette;
-        _tile_loadconfig(&palette);
-        const Buffer a = aligned(GROUP / SIDE * far);
-        for (int64_t m = 0; m < M; m += CHUNK) {
-            const int64_t rows = std::min(CHUNK, M - m), tiles = (rows + DEPTH - 1) / DEPTH;
-#pragma omp for schedule(static)
-            for (int64_t i = 0; i < tiles; i++)
-                pack<false>(x + (m + i * DEPTH) * K, rows - i * DEPTH, K, K, b.get() + i * TILE, far);
-#pragma omp for schedule(static)
-            for (int64_t n = 0; n < N; n += GROUP) {
-                const int64_t columns = std::min(GROUP, N - n);
-                for (int64_t i = 0; i < tiles; i++)
-                    pack<true>(dy + (m + i * DEPTH) * N + n, rows - i * DEPTH, columns, N, a.get() + i * TILE, far);
-                for (int64_t j = 0; j < columns; j += 2 * SIDE)
-                    for (int64_t k = 0; k < K; k += 2 * SIDE)
-                        multiply(a.get() + j / SIDE * far, b.get() + k / SIDE * far, tiles, far, dw + (n + j) * K + k, K, m > 0);
-            }
-        }
-        _tile_release();
+    const bool across = N >= K;  // the longer side is shared out
+    const int64_t pieces = (across ? N : K) / (2 * SIDE), parts = std::min(threads, pieces);
+#pragma omp parallel for num_threads(int(parts)) if (parts > 1)
+    for (int64_t i = 0; i < parts; i++) {
+        const int64_t from = pieces * i / parts * 2 * SIDE, to = pieces * (i + 1) / parts * 2 * SIDE;
+        part(dy, x, dw, M, N, K, across ? from : 0, across ? to : N, across ? 0 : from, across ? K : to);
     }
 #endif
 }
