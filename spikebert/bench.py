@@ -9,8 +9,10 @@ Four builds of one shape, on the same sentences:
     dense         a BERT of the same width and depth, trained as ours is
 
 Builds take turns, so that a slower minute of the machine falls on all of them, and medians are
-compared. The *floor* of a step is the time of its matrix products alone, run one after the other in
-bfloat16 in the same rounds. Memory is the peak of a process of its own for each build.
+compared. The *floor* of a step is the time of its matrix products alone, run by torch one after the
+other in bfloat16 in the same rounds; the *own floor* that of the same products as ours runs them,
+with `products.cpp` for the gradients of the weights. Memory is the peak of a process of its own for
+each build.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ from .corpora import read_rows
 from .costs import product_macs, product_shapes, training_macs
 from .errors import UserError
 from .neurons import LIF
+from .neurons.kernel import weight_gradient
 from .settings import ModelSettings
 from .steps import commit, hardware, versions
 from .students import classifier, new_student
@@ -97,6 +100,7 @@ class Build:
     optimiser: torch.optim.Optimizer
     padded: bool
     bf16: bool
+    masked: bool = True
 
     @classmethod
     def make(cls, name: str, shape: ModelSettings, tokenizer: PreTrainedTokenizerBase) -> Build:
@@ -107,19 +111,19 @@ class Build:
             model = with_spikingjelly(model)
         set_fused(model, name == "ours")
         optimiser = torch.optim.AdamW(model.parameters(), 1e-3, fused=name in ("ours", "dense"))
-        return cls(name, model, optimiser, name == "field", name != "field" and use_bf16("auto"))
+        field = name == "field"
+        return cls(name, model, optimiser, field, not field and use_bf16("auto"), not field)
 
     def autocast(self) -> AbstractContextManager:
         return torch.autocast("cpu", torch.bfloat16) if self.bf16 else nullcontext()
 
     def inputs(self, batch: Batch, length: int) -> Batch:
-        """The batch as it is, or padded to `length` and without a mask."""
-        if not self.padded:
-            return batch
-        ids = batch["input_ids"]
+        """The batch as it is, or padded to `length`, with its mask or without."""
+        names = ("input_ids", "attention_mask") if self.masked else ("input_ids",)
+        more = length - batch["input_ids"].shape[1] if self.padded else 0
         return {
-            "input_ids": nn.functional.pad(ids, (0, length - ids.shape[1])),
             "labels": batch["labels"],
+            **{name: nn.functional.pad(batch[name], (0, more)) for name in names},
         }
 
     def train(self, batch: Batch) -> Tensor:
@@ -170,13 +174,23 @@ def seconds(function: Callable[..., object], *arguments: object) -> float:
     return time.perf_counter() - start
 
 
-def run_products(shape: ModelSettings, rows: int, tokens: int) -> None:
-    """The matrix products of one update and nothing else: the floor of its time."""
+def by_torch(dy: Tensor, x: Tensor) -> Tensor:
+    return dy.T @ x
+
+
+def run_products(
+    shape: ModelSettings,
+    rows: int,
+    tokens: int,
+    to_weight: Callable[[Tensor, Tensor], Tensor] = by_torch,
+) -> None:
+    """The matrix products of one update and nothing else: the floor of its time. `to_weight` makes
+    those of dY [M, N] and X [M, K] to dW [N, K]."""
     for m, k, n in product_shapes(shape, rows, tokens):
         x, w = torch.ones(m, k, dtype=torch.bfloat16), torch.ones(n, k, dtype=torch.bfloat16)
         grad = x @ w.T  # forward
         grad @ w  # to the input
-        grad.T @ x  # to the weight
+        to_weight(grad, x)
     size = (shape.timesteps, rows, shape.num_attention_heads, tokens)
     q = torch.ones(*size, shape.hidden_size // shape.num_attention_heads, dtype=torch.bfloat16)
     for _ in range(3 * shape.num_hidden_layers):
@@ -190,12 +204,16 @@ def interleaved(
     length: int,
     rounds: int,
 ) -> dict[str, Any]:
-    """Medians over `rounds` batches, after one to warm up: seconds per update and sentence."""
+    """Medians over `rounds` batches: seconds per update and sentence. Before them comes the longest
+    of `batches`, for which every build takes the memory that it goes on to use."""
     training: dict[str, list[float]] = {build.name: [] for build in builds}
     inference: dict[str, list[float]] = {build.name: [] for build in builds}
     floor: list[float] = []
+    own_floor: list[float] = []
     macs: list[int] = []
-    for i, batch in enumerate(batches[: rounds + 1]):
+    longest = max(batches, key=lambda batch: batch["input_ids"].shape[1])
+    measured = batches[:rounds]
+    for i, batch in enumerate([longest, *measured]):
         rows, tokens = batch["input_ids"].shape
         for build in builds:
             fed = build.inputs(batch, length)
@@ -205,19 +223,23 @@ def interleaved(
                 training[build.name].append(spent / rows)
                 inference[build.name].append(asked / rows)
         spent = seconds(run_products, shape, rows, tokens)
+        own = seconds(run_products, shape, rows, tokens, weight_gradient)
         if i:
             floor.append(spent / rows)
+            own_floor.append(own / rows)
             macs.append(training_macs(shape, rows, tokens))
     rows = batches[0]["input_ids"].shape[0]
     return {
         "batch_size": rows,
-        "tokens": median(b["input_ids"].shape[1] for b in batches[1 : rounds + 1]),
+        "tokens": median(b["input_ids"].shape[1] for b in measured),
         "rounds": rounds,
         "training_s_per_sentence": {name: median(values) for name, values in training.items()},
         "inference_s_per_sentence": {name: median(values) for name, values in inference.items()},
         "floor_s_per_sentence": median(floor),
         "floor_macs_per_s": median(m / (f * rows) for m, f in zip(macs, floor, strict=True)),
         "over_floor": median(t / f for t, f in zip(training["ours"], floor, strict=True)),
+        "own_floor_s_per_sentence": median(own_floor),
+        "over_own_floor": median(t / f for t, f in zip(training["ours"], own_floor, strict=True)),
         "speedup": {
             name: median(a / b for a, b in zip(values, training["ours"], strict=True))
             for name, values in training.items()
@@ -376,14 +398,17 @@ def same_quality(
 ) -> dict[str, Any]:
     """Loss on dev of ours and the field's build after the same updates, from the same weights.
 
-    Shape 2 x 64, T 2; the standard error is that of the mean over the rows of dev.
+    The field's build comes twice: as it is, and with the mask that ours has, which makes it the
+    same network in float32, padded, with spikingjelly's neuron. Shape 2 x 64, T 2; the standard
+    error is that of the mean over the rows of dev.
     """
     shape = ModelSettings(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, timesteps=2)
     train = read_batches(corpus, "train", tokenizer, size, length)
     dev = read_batches(corpus, "dev", tokenizer, size, length)
     found: dict[str, Any] = {"steps": steps}
-    for name in ("ours", "field"):
-        build = Build.make(name, shape, tokenizer)
+    for name in ("ours", "field", "field_masked"):
+        build = Build.make(name.removesuffix("_masked"), shape, tokenizer)
+        build.masked = name != "field"
         for i in range(steps):
             build.train(build.inputs(train[i % len(train)], length))
         losses = torch.cat(
@@ -447,8 +472,9 @@ def summary(found: dict[str, Any]) -> str:
         faster = found["speedup"][name]
         lines.append(f"{name:8}{1 / spent:14.1f}{faster:9.2f}x{1 / asked:14.1f}")
     lines.append(
-        f"a step of ours over its products alone: {found['over_floor']:.2f} "
-        f"(products at {2e-9 * found['floor_macs_per_s']:.0f} GFLOP/s)"
+        f"a step of ours over its products alone: {found['over_floor']:.2f} by torch "
+        f"({2e-9 * found['floor_macs_per_s']:.0f} GFLOP/s), {found['over_own_floor']:.2f} as ours "
+        "runs them"
     )
     for steps in memory["ours"]:
         ours, field = (memory[name][steps] for name in ("ours", "field"))
@@ -471,7 +497,8 @@ def summary(found: dict[str, Any]) -> str:
         f"loss on dev after {quality['steps']} updates: "
         + ", ".join(
             f"{name} {quality[name]['loss_dev']:.4f} ± {quality[name]['standard_error']:.4f}"
-            for name in ("ours", "field")
+            for name in quality
+            if name != "steps"
         )
     )
     return "\n".join(lines)
