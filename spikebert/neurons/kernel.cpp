@@ -89,9 +89,13 @@ template <int L> void store(BFloat16 *p, Vec<L> x) {  // to the nearest, ties to
 }
 
 template <int L> float sum(Vec<L> x) {
-    float total = 0;
-    for (int i = 0; i < L; i++) total += x[i];
-    return total;
+    if constexpr (L == 1) {
+        return x[0];
+    } else {  // halves, not one after the other
+        Vec<L / 2> half[2];
+        std::memcpy(half, &x, sizeof x);
+        return sum<L / 2>(half[0] + half[1]);
+    }
 }
 // a b + c, rounded once where that is cheap. Membranes do not use it: in float32 their spikes are
 // bitwise the plain neuron's.
@@ -205,7 +209,7 @@ template <class K> struct Room {
           vectors(new Vec<WIDE>[3 * T + 2 * G]) {}
 
     template <bool NORM, class S>
-    void read(float eps, const Layout &in, const Layout &to, const S *y, const float *shift) {
+    void read(float eps, const Layout &in, const Layout &to, const S *y, const float *shift, int64_t next) {
         const int64_t D = this->D, G = K::given ? K::given : this->G, far = in.step;
         float *x = this->x.data(), *mean = this->mean.data(), *rstd = this->rstd.data();
         Vec<WIDE> known[K::given ? K::given : 1], *sums = K::given ? known : vectors.get();
@@ -215,6 +219,7 @@ template <class K> struct Room {
             const Vec<L> by = shift ? load<L>(shift + d) : Vec<L>{};
 #pragma GCC unroll 8
             for (int64_t t = 0; t < G; t++) {
+                if (L == 1 || i % 32 == 0) __builtin_prefetch(y + t * far + i + next);
                 const Vec<L> current = load<L>(y + t * far + i) + by;
                 store<L>(x + d * G + t * L, current);
                 if (NORM) add<L>(sums[t], current);
@@ -248,7 +253,7 @@ void forward(const Call &c, const S *y, const float *shift, const float *w, cons
 #pragma omp for schedule(static)
         for (int64_t m = 0; m < c.rows; m++) {
             const bool silent = keep && !keep[m];
-            if (!silent) room.template read<NORM>(c.eps, in, to, y + in.at(m), shift);
+            if (!silent) room.template read<NORM>(c.eps, in, to, y + in.at(m), shift, in.at(m + 1) - in.at(m));
             const S *base = residual + to.at(m);
             S *s = out + to.at(m);
             const int64_t far = to.step;
@@ -301,7 +306,7 @@ void backward(const Call &c, const S *y, const float *shift, const float *w, con
                 });
                 continue;
             }
-            room.template read<NORM>(c.eps, in, to, y + in.at(m), shift);
+            room.template read<NORM>(c.eps, in, to, y + in.at(m), shift, in.at(m + 1) - in.at(m));
             const S *given = grad + to.at(m);
             // Of each t: sums over d of g w, and of g w n.
             Vec<WIDE> known[K::given ? 2 * K::given : 1];
