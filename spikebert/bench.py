@@ -204,8 +204,11 @@ def interleaved(
     length: int,
     rounds: int,
 ) -> dict[str, Any]:
-    """Medians over `rounds` batches: seconds per update and sentence. Before them comes the longest
-    of `batches`, for which every build takes the memory that it goes on to use."""
+    """Medians over `rounds` batches: seconds per update and sentence.
+
+    Before them comes the longest of `batches`, for which every build takes the memory that it goes
+    on to use; at its turn, each makes one update that is not timed, then one that is.
+    """
     training: dict[str, list[float]] = {build.name: [] for build in builds}
     inference: dict[str, list[float]] = {build.name: [] for build in builds}
     floor: list[float] = []
@@ -217,6 +220,7 @@ def interleaved(
         rows, tokens = batch["input_ids"].shape
         for build in builds:
             fed = build.inputs(batch, length)
+            build.train(fed)  # a run of one build would find the memory as its last update left it
             spent = seconds(build.train, fed)
             asked = seconds(build.infer, fed)
             if i:

@@ -126,26 +126,16 @@ def training_arguments(
     )
 
 
-def keep_freed_memory(room: int = 2**30) -> None:
-    """Tell glibc to reuse freed memory, where it is the C library, and Linux to serve its first
-    `room` bytes in large pages, where it does so on request.
+def keep_freed_memory() -> None:
+    """Tell glibc to reuse freed memory, where it is the C library.
 
     By default every large tensor is a fresh mapping whose pages are zeroed as they are touched: a
-    fifth of the time of an update at 6 blocks x 384. Large pages save another twentieth.
+    fifth of the time of an update at 6 blocks x 384.
     """
-    with contextlib.suppress(OSError, AttributeError, ValueError):
-        libc = ctypes.CDLL(None)
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
         for option, value in ((-1, 2**31 - 1), (-2, 2**26), (-4, 0)):  # trim, top pad, mmap max
-            libc.mallopt(option, value)
-        libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
-        libc.malloc.argtypes = [ctypes.c_size_t]
-        libc.free(libc.malloc(room))  # the heap stays as long as that, though nothing is in it
-        maps = Path("/proc/self/maps").read_text(encoding="ascii").splitlines()
-        (heap,) = (line.split()[0] for line in maps if line.endswith("[heap]"))
-        start, end = (int(address, 16) for address in heap.split("-"))
-        start += -start % 2**21
-        large_pages = 14  # MADV_HUGEPAGE
-        libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(max(end - start, 0)), large_pages)
+            mallopt(option, value)
 
 
 def fit(

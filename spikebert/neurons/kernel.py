@@ -101,7 +101,9 @@ def library() -> ctypes.CDLL | None:
         with filelock.FileLock(target.with_suffix(".lock")):
             if not target.exists() and not _build(command, target):
                 return None
-    return ctypes.CDLL(str(target))
+    built = ctypes.CDLL(str(target))
+    built.has_tiles()  # asks the system for the tiles' registers: without it their use is fatal
+    return built
 
 
 def _pointer(x: Tensor | None, offset: int = 0) -> ctypes.c_void_p:
