@@ -198,12 +198,14 @@ def check_same_model(found: PreTrainedConfig, student: PreTrainedConfig, where: 
 
 
 @torch.no_grad()
-def copy_embeddings(student: PreTrainedModel, teacher: PreTrainedModel, std: float | None) -> None:
+def copy_embeddings(
+    student: PreTrainedModel, teacher: PreTrainedModel, std: float | None, mean: float = 0.0
+) -> None:
     """Start the student's word embeddings [V, D] as the teacher's [V, D_teacher].
 
     Where D < D_teacher only the D leading principal directions are kept. They are then rotated at
     random, so that all columns share the variance (a Heaviside encoder sees nothing but signs),
-    centred, and scaled to `std`, or left in the teacher's scale where that is None.
+    scaled to `std`, or left in the teacher's scale where that is None, and centred on `mean`.
     """
     words = cast(nn.Embedding, teacher.get_input_embeddings()).weight.float()
     target = cast(nn.Embedding, student.get_input_embeddings()).weight
@@ -220,7 +222,7 @@ def copy_embeddings(student: PreTrainedModel, teacher: PreTrainedModel, std: flo
     kept = centred @ directions[:, -width:]
     rotation, _ = torch.linalg.qr(torch.randn(width, kept.shape[1], device=kept.device))
     mixed = kept @ rotation.T
-    target.copy_(mixed / mixed.std() * (words.std() if std is None else std))
+    target.copy_(mixed / mixed.std() * (words.std() if std is None else std) + mean)
     padding = student.config.pad_token_id
     if padding is not None:
         target[padding].zero_()

@@ -167,7 +167,9 @@ def new_students(folder: Path, stage1: dict[str, Any], teacher: Any) -> dict[str
         set_seed(stage1["seed"])
         student = SpikeBertModel(SpikeBertModel.config_class.from_pretrained(folder))
         if embeddings:
-            copy_embeddings(student, teacher, student.config.embedding_std)
+            copy_embeddings(
+                student, teacher, student.config.embedding_std, student.config.embedding_mean
+            )
         return student.eval()
 
     if stage1["embedding_init"] != "teacher":

@@ -180,7 +180,7 @@ class SpikeBertPreTrainedModel(PreTrainedModel):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=self.config.embedding_std)
+            nn.init.normal_(module.weight, self.config.embedding_mean, self.config.embedding_std)
 
 
 class SpikeBertModel(SpikeBertPreTrainedModel):

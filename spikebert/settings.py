@@ -42,6 +42,7 @@ ALGORITHM = {
 # what a step is told, so that these results stay those of their configuration.
 LATER: dict[str, tuple[str, ...]] = {
     "augment": ("transfer_sentences",),
+    "model": ("embedding_mean",),
     "stage1": ("max_sentences", "window_sentences"),
     "dense_stage1": ("window_sentences",),
 }
@@ -95,6 +96,11 @@ class ModelSettings:
         "heaviside",
         "how embeddings become spikes: Heaviside (the same at every step) or a LIF neuron",
         enum=["heaviside", "lif"],
+    )
+    embedding_mean: float = setting(
+        0.0,
+        "mean of the word embeddings at the start; the LIF encoder is silent below 0, so half its "
+        "threshold suits it",
     )
     residual: str = setting(
         "add",

@@ -458,7 +458,9 @@ def stage1(
     dense = step in DENSE
     student = encoder(new_student(model, tokenizer, dense))
     if settings.embedding_init == "teacher":
-        copy_embeddings(student, teacher, None if dense else student.config.embedding_std)
+        config = student.config
+        scale = (None,) if dense else (config.embedding_std, config.embedding_mean)
+        copy_embeddings(student, teacher, *scale)
     module = PretrainingDistillation(student, teacher, settings)
     described = {"model": describe(model, dense), step: dataclasses.asdict(settings)}
     inputs = {"text": file_digest(text), "teacher": file_digest(teacher_dir)}
