@@ -4,10 +4,16 @@ import itertools
 
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForSequenceClassification
+from transformers import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertModel,
+)
 
 import spikebert
 from spikebert import SpikeBertConfig, SpikeBertForSequenceClassification, SpikeBertModel
+from spikebert.distillation import copy_embeddings
 from spikebert.errors import UserError
 from spikebert.modeling import masked_mean, sinusoids
 from spikebert.neurons import LIF
@@ -183,3 +189,24 @@ def test_gradients_reach_every_parameter():
     model(ids, mask, labels=torch.tensor([0, 1, 2])).loss.backward()
     silent = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert silent == []
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.5])
+def test_embeddings_start_where_they_are_told(mean):
+    """At random or as the teacher's."""
+    torch.manual_seed(0)
+    config = SpikeBertConfig(
+        **SMALL | {"vocab_size": 2000, "encoder": "lif", "embedding_mean": mean}
+    )
+    student = SpikeBertModel(config)
+    words = student.embeddings.word_embeddings.weight
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    teacher = BertModel(BertConfig(vocab_size=2000, intermediate_size=64, **shape))
+    for start in ("random", "teacher"):
+        if start == "teacher":
+            copy_embeddings(student, teacher, config.embedding_std, config.embedding_mean)
+        seen = words[1:].detach()
+        assert seen.mean().item() == pytest.approx(mean, abs=0.02)
+        assert seen.std().item() == pytest.approx(config.embedding_std, abs=0.02)
+        rate = student.embeddings(torch.arange(1, 2000)[None])[1].mean().item()
+        assert (rate > 0.25) == (mean > 0)  # half of a centred table is never heard
