@@ -389,7 +389,12 @@ template <class Body> void as(const Call &c, Body body) {
         c.norm ? body(known, std::true_type{}, zero) : body(known, std::false_type{}, zero);
     };
     const bool common = c.bfloat16 && !c.hard && !c.attached && c.surrogate == 0;
-    if (common && c.steps == 4 && c.given == 4) return normed(Common<4, 4>{}, BFloat16{});
+    if (common && c.steps == c.given) {
+        if (c.steps == 1) return normed(Common<1, 1>{}, BFloat16{});
+        if (c.steps == 2) return normed(Common<2, 2>{}, BFloat16{});
+        if (c.steps == 4) return normed(Common<4, 4>{}, BFloat16{});
+        if (c.steps == 8) return normed(Common<8, 8>{}, BFloat16{});
+    }
     if (common && c.steps == 4 && c.given == 1) return normed(Common<4, 1>{}, BFloat16{});
     c.bfloat16 ? normed(Anything{}, BFloat16{}) : normed(Anything{}, float{});
 }
