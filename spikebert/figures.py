@@ -191,7 +191,9 @@ def curves_figure(records: Iterable[Record], notes: Notes) -> Figure:
     datasets = list(dict.fromkeys(dataset for dataset, _, _ in groups))
     labels = _labels(groups)
     styles = dict(_line_styles(labels))
-    figure = Figure(figsize=(PANEL_WIDTH * max(len(datasets), 1) + 0.6, 4.4))
+    width = PANEL_WIDTH * max(len(datasets), 1) + 0.6
+    columns = min(max(int(width / 2.2), 1), 5)  # of the legend: a name takes 2.2 inches at most
+    figure = Figure(figsize=(width, 3.2 + 0.19 * math.ceil(len(labels) / columns)))
     panels = figure.subplots(2, max(len(datasets), 1), sharex="col", squeeze=False)
     for (dataset, model, variant), members in groups.items():
         column = datasets.index(dataset)
@@ -217,7 +219,7 @@ def curves_figure(records: Iterable[Record], notes: Notes) -> Figure:
     panels[1][0].set_ylabel("accuracy on dev (%)")
     if labels:
         handles = [Line2D([], [], **{**styles[label], "alpha": 1}) for label in labels]
-        figure.legend(handles, map(_name, labels), loc="outside lower center", ncols=5)
+        figure.legend(handles, map(_name, labels), loc="outside lower center", ncols=columns)
     else:
         panels[0][0].set_title("no training history in the records")
     return figure
