@@ -34,7 +34,7 @@ from .probes import (
 )
 from .records import write_json
 from .strict_json import parse_json
-from .training import predict_logits
+from .training import compiler_available, predict_logits, set_fused
 
 RASTER_NEURONS = 64  # of each layer: more than a figure can show
 MAX_LENGTH = 512
@@ -242,6 +242,7 @@ def probabilities(
         UserError: the folder holds no classifier, or one of other classes.
     """
     model, tokenizer = load(folder)
+    set_fused(model, compiler_available())
     names = [model.config.id2label[i] for i in range(model.config.num_labels)]
     if names != list(classes):
         raise UserError(

@@ -151,6 +151,8 @@ def fit(
     """Train `model` in place, from the last checkpoint in `store` if there is one; with dev rows,
     end with the weights that are best on dev by `metric`, else with the last.
 
+    The neurons stay in the form that trained; `set_fused` switches them.
+
     A training that was killed at any moment and resumed with the same threads on the same kind of
     processor ends with the same bits as one that was not.
 
@@ -184,7 +186,6 @@ def fit(
             f"stopped by {signal.Signals(signals.received).name} after update "
             f"{state.global_step} of {state.max_steps}; run again to go on from there"
         )
-    set_fused(model, False)
     wait()  # none needs a checkpoint any more
     return FitResult(
         steps=state.global_step,
