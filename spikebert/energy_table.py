@@ -43,8 +43,9 @@ NOTES = (
     "numbers as MACs. strict: a layer whose input is not binary is charged as MACs, at every step. "
     "unary: as paper, but an input of k is k accumulates. dense: a network without spikes, MACs "
     "alone. An input that is the same at all T steps is counted T times.",
-    "length real: mean over test sentences at their own lengths, without padding. A number: one "
-    "sentence of so many tokens, all counted, at the rates of the real ones.",
+    "length real: mean over the test sentences that were run, at their own lengths, without "
+    "padding. A number: one sentence of so many tokens, all counted, at the rates of the real "
+    "ones.",
     "share_of_bert: energy over that of the fine-tuned BERT of the same set at the same length, "
     "which may be larger than the student. paper (column): the paper's energy in pJ, of its 12 x "
     "768 models, beside the fixed length, since its own is not stated: BERT's 22.46 GFLOPs there "
@@ -84,7 +85,9 @@ def energy_table(records: Iterable[EnergyRecord], datasets: Iterable[str] = ()) 
     rows: list[dict[str, Any]] = []
     for key in sorted(by_key, key=place):
         rows += _rows(by_key[key], by_key.get((key[0], "teacher", BASE)))
-    return pd.DataFrame(rows, columns=[*COLUMNS, "paper_status"])
+    table = pd.DataFrame(rows, columns=[*COLUMNS, "paper_status"])
+    table.attrs["samples"] = {key[0]: record.samples for key, record in by_key.items()}
+    return table
 
 
 def _rows(record: EnergyRecord, bert: EnergyRecord | None) -> list[dict[str, Any]]:
@@ -144,6 +147,9 @@ def notes_of(table: pd.DataFrame, analogues: set[str], marks: tuple[str, str]) -
     """What has to be read with the table."""
     flop, mac = matching_length(PAPER_BERT_FLOPS / 2), matching_length(PAPER_BERT_FLOPS)
     lines = [line.format(flop=flop, mac=mac) for line in NOTES]
+    if samples := table.attrs.get("samples"):
+        counts = ", ".join(f"{dataset} {samples[dataset]}" for dataset in table["dataset"].unique())
+        lines.append(f"Test sentences that were run: {counts}.")
     if analogues & set(table["dataset"]):
         lines.append(f"{marks[0]} {ANALOGUE_NOTE}.")
     if "recalled" in set(table["paper_status"]):

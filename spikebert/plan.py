@@ -129,6 +129,7 @@ class Plan:
     checkpoints: str | None
     teacher_cache_gib: float
     checkpoint_minutes: float
+    energy_sentences: int | None
     datasets: dict[str, dict[str, Any]]
     unlabelled: dict[str, dict[str, Any]]
     teachers: dict[str, dict[str, Any]]

@@ -74,6 +74,7 @@ DEFAULTS: dict[str, Any] = {
     "checkpoints": None,
     "teacher_cache_gib": 0,
     "checkpoint_minutes": CHECKPOINT_MINUTES,
+    "energy_sentences": None,
     "unlabelled": {},
     "teachers": {},
     "compressed": {},
@@ -181,6 +182,12 @@ def config_schema() -> dict[str, Any]:
                 "minimum": 0,
                 "description": "longest time between two checkpoints of a training job, beside "
                 "those of its evaluations; 0 writes one after every update",
+            },
+            "energy_sentences": {
+                "type": ["integer", "null"],
+                "minimum": 1,
+                "description": "test rows that the energy account runs, the first in the order of "
+                "hashes, one at a time; null runs all of them",
             },
             "datasets": _mapping(
                 _NAME, CORPUS_SCHEMA, "labelled sets; their order is that of the tables"

@@ -33,8 +33,10 @@ rule measure_energy:
     resources:
         mem_mb=more_at_retry(plan.resources["measure_energy"].mem_mb),
         runtime=more_at_retry(plan.resources["measure_energy"].runtime),
+    params:
+        limit=f"--limit {plan.energy_sentences}" if plan.energy_sentences else "",
     shell:
-        "python -m spikebert energy {input.model:q} --corpus {input.corpus:q}"
+        "python -m spikebert energy {input.model:q} --corpus {input.corpus:q} {params.limit}"
         " --threads {threads} --out {output:q} > {log:q} 2>&1"
 
 
