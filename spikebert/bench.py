@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median, stdev
 from typing import Any
 
 import numpy as np
@@ -103,14 +103,23 @@ class Build:
     masked: bool = True
 
     @classmethod
-    def make(cls, name: str, shape: ModelSettings, tokenizer: PreTrainedTokenizerBase) -> Build:
-        torch.manual_seed(0)
+    def make(
+        cls,
+        name: str,
+        shape: ModelSettings,
+        tokenizer: PreTrainedTokenizerBase,
+        seed: int = 0,
+        learning_rate: float = 1e-3,
+    ) -> Build:
+        torch.manual_seed(seed)
         config = new_student(shape, tokenizer, dense=name == "dense", num_labels=2)
         model: nn.Module = classifier(config)
         if name == "field":
             model = with_spikingjelly(model)
         set_fused(model, name == "ours")
-        optimiser = torch.optim.AdamW(model.parameters(), 1e-3, fused=name in ("ours", "dense"))
+        optimiser = torch.optim.AdamW(
+            model.parameters(), learning_rate, fused=name in ("ours", "dense")
+        )
         field = name == "field"
         return cls(name, model, optimiser, field, not field and use_bf16("auto"), not field)
 
@@ -398,34 +407,50 @@ def _there_and_back(q: Tensor, k: Tensor, v: Tensor, order: str) -> None:
 
 
 def same_quality(
-    corpus: Path, tokenizer: PreTrainedTokenizerBase, steps: int, size: int, length: int = 64
+    corpus: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    steps: int,
+    size: int,
+    seeds: int,
+    length: int = 64,
+    learning_rate: float = 3e-3,
 ) -> dict[str, Any]:
-    """Loss on dev of ours and the field's build after the same updates, from the same weights.
+    """Losses on dev of ours and the field's build after the same updates, from the same weights,
+    for each seed of weights and order; the rate is the one of direct training.
 
-    The field's build comes twice: as it is, and with the mask that ours has, which makes it the
-    same network in float32, padded, with spikingjelly's neuron. Shape 2 x 64, T 2; the standard
-    error is that of the mean over the rows of dev.
+    The field's build comes twice: with the mask that ours has, which makes it the same network in
+    float32, padded, with spikingjelly's neuron; and as it is, once, for it is the slowest. Shape
+    2 x 64, T 2. The standard error of a loss is that of the mean over the rows of dev, averaged
+    over seeds; `difference` is ours less the masked one, its standard error that over the seeds.
     """
     shape = ModelSettings(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, timesteps=2)
     train = read_batches(corpus, "train", tokenizer, size, length)
     dev = read_batches(corpus, "dev", tokenizer, size, length)
-    found: dict[str, Any] = {"steps": steps}
-    for name in ("ours", "field", "field_masked"):
-        build = Build.make(name.removesuffix("_masked"), shape, tokenizer)
-        build.masked = name != "field"
-        for i in range(steps):
-            build.train(build.inputs(train[i % len(train)], length))
-        losses = torch.cat(
-            [
-                nn.functional.cross_entropy(
-                    build.infer(build.inputs(b, length)), b["labels"], reduction="none"
-                )
-                for b in dev
-            ]
-        )
-        error = losses.std() / len(losses) ** 0.5
-        found[name] = {"loss_dev": losses.mean().item(), "standard_error": error.item()}
-    return found
+    found: dict[str, Any] = {"steps": steps, "learning_rate": learning_rate}
+    for name, repeats in (("ours", seeds), ("field_masked", seeds), ("field", 1)):
+        means, errors = [], []
+        for seed in range(repeats):
+            build = Build.make(name.removesuffix("_masked"), shape, tokenizer, seed, learning_rate)
+            build.masked = name != "field"
+            drawn = torch.Generator().manual_seed(seed)
+            order = torch.randperm(len(train), generator=drawn).tolist()
+            for i in range(steps):
+                build.train(build.inputs(train[order[i % len(order)]], length))
+            losses = torch.cat(
+                [
+                    nn.functional.cross_entropy(
+                        build.infer(build.inputs(b, length)), b["labels"], reduction="none"
+                    )
+                    for b in dev
+                ]
+            )
+            means.append(losses.mean().item())
+            errors.append(losses.std().item() / len(losses) ** 0.5)
+        found[name] = {"losses": means, "loss_dev": fmean(means), "standard_error": fmean(errors)}
+    pairs = zip(found["ours"]["losses"], found["field_masked"]["losses"], strict=True)
+    gaps = [ours - theirs for ours, theirs in pairs]
+    error = stdev(gaps) / len(gaps) ** 0.5 if len(gaps) > 1 else None
+    return found | {"difference": {"mean": fmean(gaps), "standard_error": error}}
 
 
 def bench(
@@ -436,6 +461,7 @@ def bench(
     size: int = 32,
     rounds: int = 5,
     quality_steps: int = 300,
+    quality_seeds: int = 3,
 ) -> dict[str, Any]:
     """Everything above, as one JSON value."""
     described = vars(shape)
@@ -458,7 +484,7 @@ def bench(
     found["memory"] = memory
     found["scaling"] = scaling(words)
     found["attention"] = attention_orders(shape, size)
-    found["quality"] = same_quality(corpus, words, quality_steps, size)
+    found["quality"] = same_quality(corpus, words, quality_steps, size, quality_seeds)
     return found | {"versions": versions(), "commit": commit(), "hardware": hardware()}
 
 
@@ -500,9 +526,15 @@ def summary(found: dict[str, Any]) -> str:
     lines.append(
         f"loss on dev after {quality['steps']} updates: "
         + ", ".join(
-            f"{name} {quality[name]['loss_dev']:.4f} ± {quality[name]['standard_error']:.4f}"
-            for name in quality
-            if name != "steps"
+            f"{name} {quality[name]['loss_dev']:.4f} ± {quality[name]['standard_error']:.4f} "
+            f"({len(quality[name]['losses'])} seeds)"
+            for name in ("ours", "field_masked", "field")
         )
     )
+    gap = quality["difference"]
+    if gap["standard_error"] is not None:
+        lines.append(
+            "ours less the field's build with its mask, by seed: "
+            f"{gap['mean']:+.4f} ± {gap['standard_error']:.4f}"
+        )
     return "\n".join(lines)

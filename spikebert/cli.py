@@ -528,6 +528,7 @@ def bench(
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     rounds: Annotated[int, typer.Option(min=1, help="Batches timed, after one.")] = 3,
     quality_steps: Annotated[int, typer.Option(min=1, help="Updates before losses meet.")] = 300,
+    quality_seeds: Annotated[int, typer.Option(min=1, help="Seeds of these updates.")] = 3,
     threads: Threads = 1,
     figures: Annotated[
         Path | None, typer.Option(help="Folder of the plot; needs --out.", file_okay=False)
@@ -547,7 +548,9 @@ def bench(
         return
     from .records import write_json
 
-    result = benchmark.bench(shape, corpus, tokenizer, length, batch_size, rounds, quality_steps)
+    result = benchmark.bench(
+        shape, corpus, tokenizer, length, batch_size, rounds, quality_steps, quality_seeds
+    )
     if out:
         write_json(out, result)
     if out and figures:

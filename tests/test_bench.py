@@ -90,6 +90,7 @@ def test_bench_from_the_command_line(tokenizer, tmp_path):
         "bench", "--corpus", tmp_path / "corpus", "--tokenizer", tmp_path / "tokenizer",
         "--model", json.dumps({k: v for k, v in vars(SHAPE).items() if v is not None}),
         "--length", 8, "--batch-size", 4, "--rounds", 1, "--quality-steps", 2,
+        "--quality-seeds", 2,
         "--out", tmp_path / "bench.json", "--figures", tmp_path,
     ]  # fmt: skip
     printed = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
@@ -102,4 +103,10 @@ def test_bench_from_the_command_line(tokenizer, tmp_path):
     assert found["memory"]["ours"].keys() == {"1", "4"}
     assert all(found["attention"]["equal"])
     assert "tokens; equal values" in printed.output
+    losses = {name: found["quality"][name]["losses"] for name in ("ours", "field", "field_masked")}
+    assert {name: len(each) for name, each in losses.items()} == {
+        "ours": 2, "field": 1, "field_masked": 2,
+    }  # fmt: skip
+    gaps = [a - b for a, b in zip(losses["ours"], losses["field_masked"], strict=True)]
+    assert found["quality"]["difference"]["mean"] == pytest.approx(sum(gaps) / 2)
     assert found["scaling"].keys() == {"timesteps", "tokens", "hidden_size", "batch_size"}

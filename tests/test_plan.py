@@ -11,7 +11,7 @@ import yaml
 from spikebert.errors import UserError
 from spikebert.paper import GLUE
 from spikebert.plan import Plan, content, local_files, make_plan
-from spikebert.schema import BASE, COMPRESSED, MODELS, SOURCES, config_schema
+from spikebert.schema import COMPRESSED, MODELS, SOURCES, config_schema
 from spikebert.settings import ALGORITHM, SHAPE, STEPS, ModelSettings, Stage2Settings, step_of
 
 ROOT = Path(__file__).parents[1]
