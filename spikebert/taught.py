@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
+from transformers.utils.logging import tqdm
 
 from .batches import INPUTS
 from .records import whole
@@ -151,7 +152,8 @@ def _write(
     teacher.eval()
     device = teacher.device
     order = sorted(range(len(examples)), key=lengths.__getitem__)
-    for first in range(0, len(order), BATCH):
+    batches = range(0, len(order), BATCH)
+    for first in tqdm(batches, "asking the teacher", unit="batch", disable=None):  # on a terminal
         rows = order[first : first + BATCH]
         batch = collate(
             [{n: examples[row][n] for n in INPUTS if n in examples[row]} for row in rows]
