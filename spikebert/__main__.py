@@ -1,6 +1,14 @@
-"""`python -m spikebert` is the command `spikebert`."""
+"""`python -m spikebert` is the command `spikebert`, or has a warm process run it."""
 
-from .cli import main
+import sys
+
+from . import warm
 
 if __name__ == "__main__":
+    status = warm.ask(sys.argv[1:])
+    if status is not None:
+        warm.end(status)
+
+    from .cli import main
+
     main()

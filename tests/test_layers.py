@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "spikebert"
 
 # From the bottom to the top; a new module has to find its place here.
 LAYERS = [
-    {"distributed"},
+    {"distributed", "warm"},
     {"errors", "specs", "strict_json", "texts", "paper", "metrics", "losses", "neurons", "signals"},
     {"settings", "sums", "tasks", "gpus", "pool"},
     {"costs", "hub"},

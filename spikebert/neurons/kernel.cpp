@@ -4,7 +4,8 @@
 //     y[t] += shift                          the bias of the linear layer that y comes from, if any
 //     x[t] = (y[t] - mean) rstd w + b        or y[t] itself, without a norm
 //     h = beta v + gain x[t];  u = h - U_thr;  s[t] = u >= 0;  v = s[t] ? (hard ? 0 : u) : h
-// Nothing but y is kept: the backward pass computes u again, a row at a time in the cache.
+// Nothing but y and each row's mean and rstd is kept: the backward pass computes u again, a row at a
+// time in the cache.
 //     dL/dh = g(u) dL/ds + dv/dh dL/dv, less the reset's own path where it is attached
 // y may hold one step that stands for T equal ones (`given` = 1). Membranes are float whatever y is.
 //
@@ -109,19 +110,19 @@ template <int L> Vec<L> reciprocal(Vec<L> x) {  // to about 1e-7
 #ifdef __AVX512F__
     if constexpr (L == 16) {  // an estimate of 14 bits and a step of Newton's
         const Vec<L> r = (Vec<L>)_mm512_rcp14_ps((__m512)x);
-        return r * (2 - x * r);
+        return r * (Vec<L>)_mm512_fnmadd_ps((__m512)x, (__m512)r, (__m512)all<L>(2));
     }
 #endif
     return 1 / x;
 }
 
 // The surrogate's derivative at u, alpha a; its number is that of kernel.py, or -1 for one known only
-// when this runs.
+// when this runs. The arctangent's, a / 2 / (1 + (pi a u / 2)^2), is 1 / (2 / a + pi^2 a u^2 / 2).
 template <int SURROGATE, int L> Vec<L> slope_of(int64_t kind, Vec<L> u, float a) {
-    const Vec<L> far = u < 0 ? -u : u, z = 1.57079632679489662f * a * u, tent = 1 - a * far;
+    const Vec<L> far = u < 0 ? -u : u, tent = 1 - a * far;
     Vec<L> e;
     switch (SURROGATE < 0 ? kind : SURROGATE) {
-    case 0: return 0.5f * a * reciprocal<L>(fused<L>(z, z, all<L>(1)));
+    case 0: return reciprocal<L>(fused<L>(u * u, all<L>(4.93480220054467931f * a), all<L>(2 / a)));
     case 1:
         for (int i = 0; i < L; i++) e[i] = 1 / (1 + std::exp(-a * u[i]));
         return a * e * (1 - e);
@@ -180,38 +181,45 @@ struct Neuron {
         v = u >= 0 ? (!K::common && hard ? Vec<L>{} : u) : h;
         return u;
     }
-    // One step back: u, dL/ds and dL/dv after it, which becomes that before it, to dL/dcurrent.
+    // One step back: u, dL/ds and dL/dv after it, which becomes that before it, to dL/dh, a gain'th of
+    // that of the current.
     template <class K, int L> Vec<L> back(Vec<L> u, Vec<L> ds, Vec<L> &dv) const {
         const Vec<L> slope = slope_of<K::surrogate, L>(surrogate, u, alpha);
         Vec<L> dh = fused<L>(slope, ds, !K::common && hard ? (u >= 0 ? Vec<L>{} : dv) : dv);
         if (!K::common && attached) dh -= dv * slope * (hard ? u + threshold : all<L>(threshold));
         dv = beta * dh;
-        return gain * dh;
+        return dh;
     }
 };
 
-// L numbers added to the first L of the sixteen that a sum is kept in.
+// L numbers, or products of L numbers, added to the first L of the sixteen that a sum is kept in.
 template <int L> void add(Vec<WIDE> &total, Vec<L> x) {
     if constexpr (L == WIDE)
         total += x;
     else
         total[0] += x[0];
 }
+template <int L> void add(Vec<WIDE> &total, Vec<L> a, Vec<L> b) {
+    if constexpr (L == WIDE)
+        total = fused<L>(a, b, total);
+    else
+        total[0] += a[0] * b[0];
+}
 
-// Room of one thread: a row's shifted currents x [G, D], their mean and 1 / deviation for each
-// t < G, the gradients g [G, D], and vectors for what is not known when this is compiled.
+// Room of one thread: a row's shifted currents x [G, D] forward, normed ones backward; the gradients
+// g [G, D], and vectors for what is not known when this is compiled.
 template <class K> struct Room {
     int64_t D, G, T;
-    std::vector<float> x, g, mean, rstd;
+    std::vector<float> x, g;
     std::unique_ptr<Vec<WIDE>[]> vectors;
     explicit Room(const Call &c)
-        : D(c.width), G(c.given), T(c.steps), x(G * D), g(G * D), mean(G), rstd(G),
-          vectors(new Vec<WIDE>[3 * T + 2 * G]) {}
+        : D(c.width), G(c.given), T(c.steps), x(G * D), g(G * D), vectors(new Vec<WIDE>[3 * T + 2 * G]) {}
 
+    // A row of y to x, and its mean and 1 / deviation for each t < G to `stats`.
     template <bool NORM, class S>
-    void read(float eps, const Layout &in, const Layout &to, const S *y, const float *shift, int64_t next) {
+    void read(float eps, const Layout &in, const Layout &to, const S *y, const float *shift, int64_t next, float *stats) {
         const int64_t D = this->D, G = K::given ? K::given : this->G, far = in.step;
-        float *x = this->x.data(), *mean = this->mean.data(), *rstd = this->rstd.data();
+        float *x = this->x.data(), *mean = stats, *rstd = stats + G;
         Vec<WIDE> known[K::given ? K::given : 1], *sums = K::given ? known : vectors.get();
         std::fill_n(sums, G, Vec<WIDE>{});
         each(D, in, to, [=](auto lanes, int64_t d, int64_t i, int64_t) {
@@ -241,7 +249,7 @@ template <class K> struct Room {
 
 template <class K, bool NORM, class S>
 void forward(const Call &c, const S *y, const float *shift, const float *w, const float *b, const uint8_t *keep,
-             const S *residual, S *out) {
+             const S *residual, S *out, float *stats) {
     const int64_t D = c.width, T = K::steps ? K::steps : c.steps, G = K::given ? K::given : c.given;
     const int64_t added = c.added;
     const Neuron neuron(c);
@@ -249,11 +257,12 @@ void forward(const Call &c, const S *y, const float *shift, const float *w, cons
 #pragma omp parallel num_threads(int(c.threads)) if (c.threads > 1)
     {
         Room<K> room(c);
-        const float *x = room.x.data(), *mean = room.mean.data(), *rstd = room.rstd.data();
+        const float *x = room.x.data();
 #pragma omp for schedule(static)
         for (int64_t m = 0; m < c.rows; m++) {
             const bool silent = keep && !keep[m];
-            if (!silent) room.template read<NORM>(c.eps, in, to, y + in.at(m), shift, in.at(m + 1) - in.at(m));
+            float *mean = NORM ? stats + 2 * G * m : nullptr, *rstd = mean + G;
+            if (!silent) room.template read<NORM>(c.eps, in, to, y + in.at(m), shift, in.at(m + 1) - in.at(m), mean);
             const S *base = residual + to.at(m);
             S *s = out + to.at(m);
             const int64_t far = to.step;
@@ -279,7 +288,7 @@ void forward(const Call &c, const S *y, const float *shift, const float *w, cons
 
 template <class K, bool NORM, class S>
 void backward(const Call &c, const S *y, const float *shift, const float *w, const float *b, const uint8_t *keep,
-              const S *grad, S *dy, float *dshift, float *dw, float *db) {
+              const float *stats, const S *grad, S *dy, float *dshift, float *dw, float *db) {
     const int64_t D = c.width, T = K::steps ? K::steps : c.steps, G = K::given ? K::given : c.given;
     const Neuron neuron(c);
     const Layout in(c, c.heads_in, c.stride), to(c, c.heads_out, D);
@@ -287,8 +296,7 @@ void backward(const Call &c, const S *y, const float *shift, const float *w, con
 #pragma omp parallel num_threads(int(c.threads)) if (c.threads > 1)
     {
         Room<K> room(c);
-        const float *x = room.x.data(), *mean = room.mean.data(), *rstd = room.rstd.data();
-        float *gx = room.g.data();
+        float *nx = room.x.data(), *gx = room.g.data();
         int me = 0;
 #ifdef _OPENMP
         me = omp_get_thread_num();
@@ -306,8 +314,9 @@ void backward(const Call &c, const S *y, const float *shift, const float *w, con
                 });
                 continue;
             }
-            room.template read<NORM>(c.eps, in, to, y + in.at(m), shift, in.at(m + 1) - in.at(m));
-            const S *given = grad + to.at(m);
+            const S *from = y + in.at(m), *given = grad + to.at(m);
+            const int64_t next = in.at(m + 1) - in.at(m), after = to.at(m + 1) - to.at(m);
+            const float *mean = NORM ? stats + 2 * G * m : nullptr, *rstd = mean + G;
             // Of each t: sums over d of g w, and of g w n.
             Vec<WIDE> known[K::given ? 2 * K::given : 1];
             Vec<WIDE> *level = K::given ? known : room.vectors.get() + 3 * T, *along = level + G;
@@ -317,35 +326,43 @@ void backward(const Call &c, const S *y, const float *shift, const float *w, con
                 constexpr int L = decltype(lanes)::value;
                 Vec<L> local[K::steps ? 3 * K::steps : 1];
                 Vec<L> *n = K::steps ? local : (Vec<L> *)spare, *u = n + T, *g = u + T;
+                const Vec<L> more = shift ? load<L>(shift + d) : Vec<L>{};
                 const Vec<L> scale = NORM ? load<L>(w + d) : Vec<L>{}, by = NORM ? load<L>(b + d) : Vec<L>{};
                 Vec<L> v{}, dv{}, current{};
 #pragma GCC unroll 8
                 for (int64_t t = 0; t < T; t++) {
-                    if (t < G) current = load<L>(x + d * G + t * L);
+                    if (t < G) {
+                        if (L == 1 || i % 32 == 0) __builtin_prefetch(from + t * near + i + next);
+                        current = load<L>(from + t * near + i) + more;
+                    }
                     if (t < G && NORM) {
                         n[t] = (current - mean[t]) * rstd[t];
+                        store<L>(nx + d * G + t * L, n[t]);
                         current = fused<L>(n[t], scale, by);
                     }
                     u[t] = neuron.step<K, L>(current, v);
                 }
 #pragma GCC unroll 8
-                for (int64_t t = T - 1; t >= 0; t--)
+                for (int64_t t = T - 1; t >= 0; t--) {
+                    if (L == 1 || o % 32 == 0) __builtin_prefetch(given + t * far + o + after);
                     g[t] = neuron.back<K, L>(u[t], load<L>(given + t * far + o), dv);
+                }
                 if (G < T)
                     for (int64_t t = 1; t < T; t++) g[0] += g[t];
                 if (!NORM) {
 #pragma GCC unroll 8
-                    for (int64_t t = 0; t < G; t++) store<L>(into + t * near + i, g[t]);
+                    for (int64_t t = 0; t < G; t++) store<L>(into + t * near + i, neuron.gain * g[t]);
                     return;
                 }
+                const Vec<L> slope = neuron.gain * scale;
                 Vec<L> of_w = load<L>(mine + 3 * d), of_b = load<L>(mine + 3 * d + L);
 #pragma GCC unroll 8
                 for (int64_t t = 0; t < G; t++) {
                     of_w = fused<L>(g[t], n[t], of_w);
                     of_b += g[t];
-                    g[t] *= scale;
+                    g[t] *= slope;
                     add<L>(level[t], g[t]);
-                    add<L>(along[t], g[t] * n[t]);
+                    add<L>(along[t], g[t], n[t]);
                     store<L>(gx + d * G + t * L, g[t]);
                 }
                 store<L>(mine + 3 * d, of_w);
@@ -361,8 +378,8 @@ void backward(const Call &c, const S *y, const float *shift, const float *w, con
                 Vec<L> of_y = load<L>(mine + 3 * d + 2 * L);
 #pragma GCC unroll 8
                 for (int64_t t = 0; t < G; t++) {
-                    const Vec<L> n = (load<L>(x + d * G + t * L) - mean[t]) * rstd[t];
-                    const Vec<L> g = rstd[t] * (load<L>(gx + d * G + t * L) - level[t][0] - along[t][0] * n);
+                    const Vec<L> n = load<L>(nx + d * G + t * L);
+                    const Vec<L> g = rstd[t] * fused<L>(n, all<L>(-along[t][0]), load<L>(gx + d * G + t * L) - level[t][0]);
                     of_y += g;
                     store<L>(into + t * near + i, g);
                 }
@@ -376,8 +393,8 @@ void backward(const Call &c, const S *y, const float *shift, const float *w, con
         const float *mine = each_thread.data();
         each(D, in, to, [=](auto lanes, int64_t d, int64_t, int64_t) {
             constexpr int L = decltype(lanes)::value;
-            store<L>(dw + d, load<L>(dw + d) + load<L>(mine + 3 * d));
-            store<L>(db + d, load<L>(db + d) + load<L>(mine + 3 * d + L));
+            store<L>(dw + d, load<L>(dw + d) + neuron.gain * load<L>(mine + 3 * d));
+            store<L>(db + d, load<L>(db + d) + neuron.gain * load<L>(mine + 3 * d + L));
             if (dshift) store<L>(dshift + d, load<L>(dshift + d) + load<L>(mine + 3 * d + 2 * L));
         });
     }
@@ -404,18 +421,19 @@ template <class Body> void as(const Call &c, Body body) {
 extern "C" {
 
 void norm_lif_forward(const Call *c, const void *y, const float *shift, const float *w, const float *b,
-                      const uint8_t *keep, const void *residual, void *out) {
+                      const uint8_t *keep, const void *residual, void *out, float *stats) {
     as(*c, [&](auto known, auto norm, auto zero) {
         using S = decltype(zero);
-        forward<decltype(known), norm()>(*c, (const S *)y, shift, w, b, keep, (const S *)residual, (S *)out);
+        forward<decltype(known), norm()>(*c, (const S *)y, shift, w, b, keep, (const S *)residual, (S *)out, stats);
     });
 }
 
 void norm_lif_backward(const Call *c, const void *y, const float *shift, const float *w, const float *b,
-                       const uint8_t *keep, const void *grad, void *dy, float *dshift, float *dw, float *db) {
+                       const uint8_t *keep, const float *stats, const void *grad, void *dy, float *dshift, float *dw,
+                       float *db) {
     as(*c, [&](auto known, auto norm, auto zero) {
         using S = decltype(zero);
-        backward<decltype(known), norm()>(*c, (const S *)y, shift, w, b, keep, (const S *)grad, (S *)dy, dshift, dw, db);
+        backward<decltype(known), norm()>(*c, (const S *)y, shift, w, b, keep, stats, (const S *)grad, (S *)dy, dshift, dw, db);
     });
 }
 }

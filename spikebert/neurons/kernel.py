@@ -170,6 +170,10 @@ class Form:
     def keep_of(self, part: int) -> Tensor | None:
         return self.keep if part else None
 
+    def stats_of(self, part: int, stats: Tensor | None) -> ctypes.c_void_p:
+        """Where a part's means and deviations lie, of [parts, ...]."""
+        return _pointer(None if stats is None else stats[part])
+
     def pointers(
         self, part: int, y: Tensor, shift: Tensor | None, norms: Sequence[Tensor]
     ) -> list[ctypes.c_void_p]:
@@ -214,19 +218,22 @@ class _Fused(torch.autograd.Function):
         lib = library()
         assert lib is not None
         outs = tuple(form.spikes(y) for _ in range(form.parts))
+        rows = y.new_empty(form.parts, 2 * form.given * call.rows, dtype=torch.float32)
+        stats = rows if norms else None
         for part, out in enumerate(outs):
             lib.norm_lif_forward(
                 ctypes.byref(call),
                 *form.pointers(part, y, shift, norms),
                 *map(_pointer, (form.keep_of(part), residual, out)),
+                form.stats_of(part, stats),
             )
-        ctx.save_for_backward(x, weight, None if weight is None else y, shift, *norms)
+        ctx.save_for_backward(x, weight, None if weight is None else y, shift, stats, *norms)
         ctx.call, ctx.form, ctx.precision = call, form, precision
         return outs
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, y, shift, *norms = ctx.saved_tensors
+        x, weight, y, shift, stats, *norms = ctx.saved_tensors
         y = x if weight is None else y
         form, added = ctx.form, ctx.call.added
         dy = torch.empty_like(y)
@@ -239,7 +246,9 @@ class _Fused(torch.autograd.Function):
             lib.norm_lif_backward(
                 ctypes.byref(ctx.call),
                 *form.pointers(part, y, shift, norms),
-                *map(_pointer, (form.keep_of(part), grad)),
+                _pointer(form.keep_of(part)),
+                form.stats_of(part, stats),
+                _pointer(grad),
                 *form.pointers(part, dy, dshift, changes),
             )
         dx, dweight = dy, None

@@ -1,0 +1,34 @@
+# Imports take more of a short job than its work does. Where many jobs run beside Snakemake, they are
+# copies of one process that has imported everything (spikebert/warm.py). SPIKEBERT_WARM, set to
+# anything, also to nothing, keeps Snakemake from starting it.
+
+import subprocess
+import tempfile
+
+ENOUGH_JOBS = 12
+
+
+def warm_up():
+    """Start it; it ends with Snakemake, whose end of the pipe is the last."""
+    beside = workflow.local_exec and workflow.is_main_process and sys.platform == "linux"
+    if not beside or plan.gpu or "SPIKEBERT_WARM" in os.environ:
+        return
+    if len(list(workflow.dag.needrun_jobs())) < ENOUGH_JOBS:
+        return
+    path = os.path.join(tempfile.mkdtemp(prefix="spikebert-"), "warm")
+    log = Path(f"{plan.work}/{plan.run}/logs/warm.log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as file:
+        workflow.globals["warm"] = subprocess.Popen(
+            ["python", "-m", "spikebert.warm", path],
+            stdin=subprocess.PIPE,
+            stdout=file,
+            stderr=file,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+        )
+    os.environ.update(SPIKEBERT_WARM=path)
+
+
+onstart:
+    warm_up()
