@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
@@ -177,16 +178,26 @@ def _add_accuracy_legend(figure: Figure, analogues: bool, twins: bool) -> None:
     )
 
 
+PATTERNS = ("--", ":", "-.")
+
+
 def curves_figure(records: Iterable[Record], notes: Notes) -> Figure:
     """Training loss (above) and accuracy on dev (below) against updates, a column for each dataset.
 
-    One line for each seed; variants other than base are dashed or dotted. Losses of different
-    models are sums of different terms, so only their course can be compared.
+    One line for each seed; variants other than base are dashed or dotted, and left out where a
+    model has more of them than there are patterns. Losses of different models are sums of different
+    terms, so only their course can be compared.
     """
     groups = {
         key: members
         for key, members in group(records, notes).items()
         if any("step" in entry for record in members for entry in record.history)
+    }
+    variants = Counter(model for model, variant in _labels(groups) if variant != BASE)
+    groups = {
+        (dataset, model, variant): members
+        for (dataset, model, variant), members in groups.items()
+        if variant == BASE or variants[model] <= len(PATTERNS)
     }
     datasets = list(dict.fromkeys(dataset for dataset, _, _ in groups))
     labels = _labels(groups)
@@ -227,7 +238,7 @@ def curves_figure(records: Iterable[Record], notes: Notes) -> Figure:
 
 def _line_styles(labels: Sequence[Label]) -> Iterable[tuple[Label, dict[str, Any]]]:
     """The model's colour; solid for base, the other patterns in turn for its variants."""
-    patterns = {model: cycle(["--", ":", "-."]) for model, _ in labels}
+    patterns = {model: cycle(PATTERNS) for model, _ in labels}
     for model, variant in labels:
         pattern = "-" if variant == BASE else next(patterns[model])
         twin = model in DENSE_TWINS

@@ -97,6 +97,14 @@ def test_curves_show_loss_and_accuracy_of_every_seed() -> None:
     assert styles == {"-", "--"}  # the variant is dashed
 
 
+def test_curves_leave_out_variants_that_no_pattern_tells_apart() -> None:
+    variants = ["base", "a", "b", "c", "d"]
+    for count in (4, 5):
+        records = [make_record("mr", "spikebert", 1, 0.8, v) for v in variants[:count]]
+        drawn = curves_figure(records, NOTES).axes[0].get_lines()
+        assert len(drawn) == len({line.get_linestyle() for line in drawn}) == {4: 4, 5: 1}[count]
+
+
 def test_curves_without_history_say_so() -> None:
     figure = curves_figure([make_record("mr", "tfidf", 1, 0.8, history=[])], NOTES)
     assert figure.axes[0].get_title() == "no training history in the records"
