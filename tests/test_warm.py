@@ -80,9 +80,11 @@ def blocked(server, tmp_path):
     os.mkfifo(tmp_path / "table.md")
     wait_for(lambda: not copies(server))
     verb = start(server, "pages", str(tmp_path / "table.md"), "--out", str(tmp_path))
-    wait_for(lambda: copies(server))
-    yield verb, copies(server)[0]
-    verb.kill()
+    try:
+        wait_for(lambda: copies(server))
+        yield verb, copies(server)[0]
+    finally:
+        verb.kill()
 
 
 @pytest.mark.parametrize(
