@@ -1,6 +1,7 @@
 """Table 3 of the paper from our runs: what each part of the method is worth.
 
-Every row is compared with the base runs of `spikebert` on the seeds that both have.
+Every row is compared with the base runs of `spikebert` on the seeds that both have. Where the parts
+are left out of another line, in variants `x-no_feature`, it is that of the variant `x`.
 """
 
 from __future__ import annotations
@@ -48,32 +49,41 @@ class Part:
     """A row of table 3: the runs that leave a part out, and the settings they must have."""
 
     words: str
-    label: Label
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+NO_STAGE1 = "no_stage1"
 
 
 # By the keys of `paper.ABLATION`. The paper does not say at which stage its losses are left out:
 # here it is stage 2, so that all rows share stage 1's student. Without stage 2 the student of
 # stage 1 learns from the gold labels alone. Augmentation is not in the settings of a record.
 PARTS: dict[str, Part] = {
-    "no_stage1": Part("without stage 1", ("stage2_only", BASE)),
+    NO_STAGE1: Part("without stage 1"),
     "no_stage2": Part(
         "without stage 2",
-        ("spikebert", "no_stage2"),
         {"stage2": {"feature_weight": 0.0, "embedding_weight": 0.0, "logits_weight": 0.0}},
     ),
-    "no_augmentation": Part("without augmentation", ("spikebert", "no_augmentation")),
-    "no_feature": Part(
-        "without L_fea", ("spikebert", "no_feature"), {"stage2": {"feature_weight": 0.0}}
-    ),
-    "no_embedding": Part(
-        "without L_emb", ("spikebert", "no_embedding"), {"stage2": {"embedding_weight": 0.0}}
-    ),
-    "no_logits": Part(
-        "without L_logits", ("spikebert", "no_logits"), {"stage2": {"logits_weight": 0.0}}
-    ),
-    "no_ce": Part("without L_ce", ("spikebert", "no_ce"), {"stage2": {"ce_weight": 0.0}}),
+    "no_augmentation": Part("without augmentation"),
+    "no_feature": Part("without L_fea", {"stage2": {"feature_weight": 0.0}}),
+    "no_embedding": Part("without L_emb", {"stage2": {"embedding_weight": 0.0}}),
+    "no_logits": Part("without L_logits", {"stage2": {"logits_weight": 0.0}}),
+    "no_ce": Part("without L_ce", {"stage2": {"ce_weight": 0.0}}),
 }
+
+
+def line_of(evidence: Evidence) -> str:
+    """The variant that the parts are left out of: the base, or `x` of the first `x-no_feature`."""
+    variants = [variant for _, model, variant in evidence.groups if model == "spikebert"]
+    heads = [v.removesuffix(f"-{key}") for v in variants for key in PARTS if v.endswith(f"-{key}")]
+    return BASE if PARTS.keys() & set(variants) else next(iter(heads), BASE)
+
+
+def label_of(row: str, line: str) -> Label:
+    """The runs of a row of table 3 ("" of both stages) on a line."""
+    if row in ("", NO_STAGE1):
+        return ("stage2_only" if row else "spikebert"), line
+    return "spikebert", row if line == BASE else f"{line}-{row}"
 
 
 def check_variants(evidence: Evidence) -> None:
@@ -82,17 +92,18 @@ def check_variants(evidence: Evidence) -> None:
     Raises:
         UserError: the settings of such a record differ from the row's.
     """
-    for part in PARTS.values():
+    line = line_of(evidence)
+    for key, part in PARTS.items():
         for (_, *label), members in evidence.groups.items():
-            if tuple(label) != part.label:
+            if tuple(label) != label_of(key, line):
                 continue
             for section, values in part.settings.items():
-                for key, value in values.items():
-                    found = members[0].settings.get(section, {}).get(key, value)
+                for name, value in values.items():
+                    found = members[0].settings.get(section, {}).get(name, value)
                     if found != value:
                         raise UserError(
                             f"record {members[0].id}",
-                            expected=f"{section}.{key} {value}, since its variant is named "
+                            expected=f"{section}.{name} {value}, since its variant is named "
                             f"after the row {part.words} of table 3",
                             got=found,
                             fix="rename the variant, or change its overrides",
@@ -100,8 +111,10 @@ def check_variants(evidence: Evidence) -> None:
 
 
 def without(evidence: Evidence, row: str) -> dict[str, Comparison | str]:
-    """For each English set of the paper, the row of table 3 against the base, or why not."""
-    return {name: compare(evidence, name, PARTS[row].label, SPIKEBERT) for name in ENGLISH}
+    """For each English set of the paper, the row of table 3 against both stages, or why not."""
+    line = line_of(evidence)
+    sides = label_of(row, line), label_of("", line)
+    return {name: compare(evidence, name, *sides) for name in ENGLISH}
 
 
 def _cells(evidence: Evidence, dataset: str, label: Label) -> dict[str, Any]:
@@ -122,8 +135,8 @@ def caveats(evidence: Evidence, datasets: list[str], seeds: int) -> str:
 
 
 def _base_sets(evidence: Evidence) -> list[str]:
-    """The English sets that the mean of the base runs is over."""
-    sets = [name for name in ENGLISH if evidence.of(name, SPIKEBERT)]
+    """The English sets that the mean of both stages is over."""
+    sets = [name for name in ENGLISH if evidence.of(name, label_of("", line_of(evidence)))]
     return [name for name in sets if not evidence.is_stand_in(name)] or sets
 
 
@@ -139,16 +152,19 @@ def ablation_table(evidence: Evidence) -> pd.DataFrame:
     """
     check_variants(evidence)
     lines: list[dict[str, Any]] = []
-    for key, part in {"": Part("both stages", SPIKEBERT), **PARTS}.items():
-        head = {"row": part.words, "model": part.label[0], "variant": part.label[1]}
+    line_name = line_of(evidence)
+    whole = label_of("", line_name)
+    for key, part in {"": Part("both stages"), **PARTS}.items():
+        label = label_of(key, line_name)
+        head = {"row": part.words, "model": label[0], "variant": label[1]}
         cells = {
-            name: _cells(evidence, name, part.label)
-            for name, *label in evidence.groups
-            if tuple(label) == part.label
+            name: _cells(evidence, name, label)
+            for name, *other in evidence.groups
+            if tuple(other) == label
         }
         for name, values in cells.items():
             line = {**head, **values, "note": caveats(evidence, [name], values["seeds"])}
-            found = compare(evidence, name, part.label, SPIKEBERT) if key else None
+            found = compare(evidence, name, label, whole) if key else None
             if isinstance(found, str):
                 line["note"] = "; ".join(filter(None, [line["note"], found]))
             elif found:

@@ -80,6 +80,12 @@ def _defaults(section: str) -> dict[str, Any]:
     return dataclasses.asdict(SECTIONS[section]()) if section in SECTIONS else {}
 
 
+def as_many_rows(one: Record, other: Record) -> bool:
+    """Whether two runs had as many training rows, which tells of their augmentation: it is not in
+    the settings of a record. Seeds draw a little more or less of it."""
+    return abs(one.n_train - other.n_train) <= 0.02 * max(one.n_train, other.n_train)
+
+
 def sweep(groups: Groups, dataset: str, setting: str) -> Points:
     """The values of a dotted setting for which SpikeBERT ran, all else the same: model and variant
     of each, by rising value, None last.
@@ -87,13 +93,19 @@ def sweep(groups: Groups, dataset: str, setting: str) -> Points:
     Of several such lines the one with the most values is taken, and where two have as many, that of
     the base runs: a sweep may stand on a cheaper variant than the base.
     """
-    lines: dict[str, Points] = {}
+    lines: list[tuple[str, Record, Points]] = []
     for (name, model, variant), members in groups.items():  # base first
         own = flat(members[0])
-        if (name, model) == (dataset, "spikebert") and setting in own:
-            value = own.pop(setting)
-            lines.setdefault(digest(own), {}).setdefault(value, (model, variant))
-    longest = max(lines.values(), key=len, default={})  # the first of the longest
+        if (name, model) != (dataset, "spikebert") or setting not in own:
+            continue
+        value, rest = own.pop(setting), digest(own)
+        for other, first, points in lines:
+            if other == rest and as_many_rows(first, members[0]):
+                points.setdefault(value, (model, variant))
+                break
+        else:
+            lines.append((rest, members[0], {value: (model, variant)}))
+    longest = max((points for *_, points in lines), key=len, default={})  # the first of these
     return dict(sorted(longest.items(), key=lambda point: (point[0] is None, point[0])))
 
 
@@ -118,7 +130,8 @@ def text_points(groups: Groups, dataset: str) -> Points:
     if found:
         own = {k: v for k, v in flat(records[0][1]).items() if not k.startswith("stage1.")}
         for (name, model, variant), members in groups.items():
-            if (name, model) == (dataset, "stage2_only") and flat(members[0]) == own:
+            alone = (name, model) == (dataset, "stage2_only") and flat(members[0]) == own
+            if alone and as_many_rows(members[0], records[0][1]):
                 found.setdefault(0, (model, variant))
     return dict(sorted(found.items()))
 

@@ -357,6 +357,21 @@ def test_ablation_rows_without_runs_are_there_and_say_why():
     assert set(table["row"]) == {"both stages", *(part.words for part in ablation.PARTS.values())}
 
 
+def test_parts_may_be_left_out_of_another_line_than_the_base():
+    runs = Runs().add("mr", "spikebert", [0.95, 0.95]).add("mr", "stage2_only", [0.94, 0.94])
+    runs.add("mr", "spikebert", [0.9, 0.9], "plain").add("mr", "stage2_only", [0.7, 0.7], "plain")
+    runs.add("mr", "spikebert", [0.8, 0.8], "plain-no_ce", {"stage2": {"ce_weight": 0.0}})
+    table = ablation_table(runs.evidence()).set_index(["row", "dataset"])
+    assert table.loc[("both stages", "mr"), "variant"] == "plain"
+    assert table.loc[("both stages", "mr"), "mean"] == pytest.approx(90)
+    assert table.loc[("without L_ce", "mr"), "difference"] == pytest.approx(-10)
+    assert table.loc[("without stage 1", "mr"), "difference"] == pytest.approx(-20)
+    assert line(runs.evidence(), "no_stage1").ours == pytest.approx(-20)
+    runs.add("mr", "spikebert", [0.9], "plain-no_logits", {"stage2": {"logits_weight": 1.0}})
+    with pytest.raises(UserError, match="plain-no_logits"):
+        ablation_table(runs.evidence())
+
+
 def test_a_row_on_a_set_without_the_base():
     runs = Runs().add("mine", "stage2_only", [0.7, 0.7])
     table = ablation_table(runs.evidence()).set_index(["row", "dataset"])

@@ -53,6 +53,16 @@ def test_a_sweep_changes_one_setting_alone():
     assert sweep(groups, "mr", "model.nothing") == {}
 
 
+def test_a_sweep_does_not_mix_runs_of_more_and_fewer_rows():
+    def make(variant, rows, **model):
+        chosen = settings(**model)
+        return make_record("mr", "spikebert", 1, 0.8, variant, settings=chosen, n_train=rows)
+
+    few, as_many = make("few", 1000, timesteps=2), make("as_many", 1990, timesteps=8)
+    groups = group([make("base", 2000), few, as_many])
+    assert list(sweep(groups, "mr", "model.timesteps")) == [4, 8]
+
+
 def test_a_sweep_may_stand_on_another_variant():
     def make(accuracy, variant, timesteps, epochs=0.5):
         chosen = settings(timesteps=timesteps) | {"stage2": {"epochs": epochs}}

@@ -1,5 +1,7 @@
 """What a changed setting did: what a variant is compared with, and in what it differs."""
 
+from dataclasses import replace
+
 import pytest
 from test_claims import OWN, Runs
 
@@ -30,6 +32,16 @@ def test_a_variant_stands_beside_the_line_it_is_named_after_or_the_base():
     assert beta["difference"] == pytest.approx(5.0)  # seeds 1 and 2, which both have
     assert beta["ci_low"] < 5 < beta["ci_high"]
     assert short["difference"] == pytest.approx(-10.0)
+
+
+def test_a_variant_of_more_rows_says_how_many():
+    made = runs()
+    first = next(record for record in made.records if record.variant == "short")
+    made.records[made.records.index(first)] = replace(first, n_train=10 * first.n_train)
+    short, beta = (row for _, row in variants_table(made.evidence()).iterrows())
+    few, more = first.n_train, 10 * first.n_train
+    assert short["changed"] == f"rows {more} for {few}; stage1.max_sentences 2000 for None"
+    assert beta["changed"] == f"model.beta 0.5 for 0.9; rows {few} for {more}"
 
 
 def test_what_cannot_be_compared_says_why():
