@@ -254,7 +254,7 @@ def test_stage1_is_shared_by_seeds_and_by_variants_of_stage2() -> None:
 
 def test_a_later_setting_at_its_default_leaves_published_results_alone() -> None:
     made = make_plan(yaml.safe_load((ROOT / "config/small.yaml").read_text("utf-8")))
-    published = [run for run in made.of("spikebert").values() if run.variant == "heaviside"]
+    published = [run for run in made.of("spikebert").values() if run.variant.endswith("heaviside")]
     assert {run.stage1 for run in published} == {"en.96044a38541c"}
     row = {"models": ["spikebert"]}
     base, null, capped = (
