@@ -21,7 +21,15 @@ import pandas as pd
 from tabulate import tabulate
 
 from . import ablation, variants
-from .ablation import PARTS, SPIKEBERT, ablation_table, check_variants, without
+from .ablation import (
+    PARTS,
+    SPIKEBERT,
+    ablation_table,
+    check_variants,
+    label_of,
+    line_of,
+    without,
+)
 from .errors import UserError
 from .evidence import (
     INTERVAL_NOTE,
@@ -50,7 +58,7 @@ from .paper import (
 from .records import write_text
 from .schema import BASE
 from .significance import Difference, from_draws
-from .sweeps import stands_on, sweep
+from .sweeps import as_many_rows, stands_on, sweep
 
 COLUMNS = (
     "id",
@@ -240,7 +248,7 @@ def _table1(evidence: Evidence) -> Iterator[Claim]:
 
 def _table3(evidence: Evidence) -> Iterator[Claim]:
     for row, part in PARTS.items():
-        yield _claim(
+        found = _claim(
             evidence,
             without(evidence, row),
             above=False,
@@ -250,6 +258,7 @@ def _table3(evidence: Evidence) -> Iterator[Claim]:
             paper=ABLATION[row],
             paper_status="sourced",
         )
+        yield _on(found, line_of(evidence))
 
 
 # Figure 3
@@ -366,13 +375,31 @@ def _questions(evidence: Evidence) -> Iterator[Claim]:
     """What the paper does not ask."""
     yield _above(evidence, TEXTCNN, "a question of ours to ")
     for other in [*((model, BASE) for model in SEEDLESS), DENSE_DISTILLED]:
-        yield _claim(
+        ours = _trained_as(evidence, other) if other == DENSE_DISTILLED else SPIKEBERT
+        found = _claim(
             evidence,
-            _against(evidence, other, SETS),
+            {name: compare(evidence, name, ours, other) for name in SETS},
             id=f"above_{other[0]}",
             claim=f"SpikeBERT is above {WORDS[other[0]]} on average",
             where="a question of ours, not the paper's",
         )
+        yield _on(found, ours[1])
+
+
+def _trained_as(evidence: Evidence, other: Label) -> Label:
+    """The line of SpikeBERT that had as many rows as the other: the base, or that of table 3."""
+    for label in (SPIKEBERT, label_of("", line_of(evidence))):
+        sides = [(evidence.of(name, label), evidence.of(name, other)) for name in SETS]
+        pairs = [(ours[0], theirs[0]) for ours, theirs in sides if ours and theirs]
+        if pairs and all(as_many_rows(*pair) for pair in pairs):
+            return label
+    return SPIKEBERT
+
+
+def _on(claim: Claim, line: str) -> Claim:
+    """The claim, with a word on the line that it stands on, where that is not the base."""
+    words = "" if line == BASE else f"runs like {line}, not the base"
+    return dataclasses.replace(claim, why="; ".join(filter(None, [words, claim.why])))
 
 
 def claims_table(evidence: Evidence, energy: pd.DataFrame | None = None) -> pd.DataFrame:

@@ -357,6 +357,17 @@ def test_ablation_rows_without_runs_are_there_and_say_why():
     assert set(table["row"]) == {"both stages", *(part.words for part in ablation.PARTS.values())}
 
 
+def test_a_distilled_dense_model_is_compared_with_runs_of_as_many_rows():
+    runs = Runs().add("mr", "spikebert", [0.95, 0.95]).add("mr", "spikebert", [0.9, 0.9], "plain")
+    runs.add("mr", "spikebert", [0.8, 0.8], "plain-no_ce").add("mr", "dense_distilled", [0.7, 0.7])
+    assert line(runs.evidence(), "above_dense_distilled").ours == pytest.approx(25)
+    more = 2 * runs.records[0].n_train
+    runs.records[:2] = [dataclasses.replace(r, n_train=more) for r in runs.records[:2]]
+    found = line(runs.evidence(), "above_dense_distilled")
+    assert found.ours == pytest.approx(20)
+    assert found.why.startswith("runs like plain, not the base")
+
+
 def test_parts_may_be_left_out_of_another_line_than_the_base():
     runs = Runs().add("mr", "spikebert", [0.95, 0.95]).add("mr", "stage2_only", [0.94, 0.94])
     runs.add("mr", "spikebert", [0.9, 0.9], "plain").add("mr", "stage2_only", [0.7, 0.7], "plain")
@@ -367,6 +378,7 @@ def test_parts_may_be_left_out_of_another_line_than_the_base():
     assert table.loc[("without L_ce", "mr"), "difference"] == pytest.approx(-10)
     assert table.loc[("without stage 1", "mr"), "difference"] == pytest.approx(-20)
     assert line(runs.evidence(), "no_stage1").ours == pytest.approx(-20)
+    assert line(runs.evidence(), "no_stage1").why.startswith("runs like plain, not the base")
     runs.add("mr", "spikebert", [0.9], "plain-no_logits", {"stage2": {"logits_weight": 1.0}})
     with pytest.raises(UserError, match="plain-no_logits"):
         ablation_table(runs.evidence())
