@@ -62,9 +62,9 @@ def ask(arguments: Sequence[str]) -> int | None:
     path = os.environ.get(VARIABLE)
     if not path or not arguments or arguments[0] in COLD_VERBS or sys.platform != "linux":
         return None
-    request = json.dumps(
-        [_surroundings(os.environ), dict(os.environ), str(Path.cwd()), [*arguments]]
-    )
+    heeded = [number for number in FORWARDED if signal.getsignal(number) != signal.SIG_IGN]
+    job = [[*arguments], dict(os.environ), str(Path.cwd()), heeded]
+    request = json.dumps([_surroundings(os.environ), job])
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
         try:
             server.connect(path)
@@ -73,7 +73,7 @@ def ask(arguments: Sequence[str]) -> int | None:
                 return None
         except OSError:
             return None
-        for number in FORWARDED:
+        for number in heeded:
             signal.signal(number, lambda number, _: server.send(bytes([number])))
         status = server.recv(16)
     if not status:
@@ -149,7 +149,7 @@ class _Server:
         client, _ = self.listener.accept()
         request, streams, _, _ = socket.recv_fds(client, LARGEST, 3)
         try:
-            surroundings, environment, folder, arguments = json.loads(request)
+            surroundings, job = json.loads(request)
             fits = surroundings == _surroundings(self.at_first) and len(streams) == 3
         except ValueError:  # cut off, or nothing at all
             fits = False
@@ -163,25 +163,34 @@ class _Server:
             self.sockets[child] = client
             self.events.register(client, selectors.EVENT_READ, child)
         else:
-            self._become(client, streams, environment, folder)
+            arguments, *rest = job
+            self._become(client, streams, *rest)
             return [*arguments]
         for stream in streams:
             os.close(stream)
         return None
 
     def _become(
-        self, client: socket.socket, streams: list[int], environment: dict[str, str], folder: str
+        self,
+        client: socket.socket,
+        streams: list[int],
+        environment: dict[str, str],
+        folder: str,
+        heeded: list[int],
     ) -> None:
         """In the copy: leave what is the server's, and take what is the job's."""
         os.setpgid(0, 0)
         ctypes.CDLL(None).prctl(KILL_WITH_PARENT, signal.SIGKILL)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number in FORWARDED:  # a shell lets what it starts in the background ignore SIGINT
+            usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, usual if number in heeded else signal.SIG_IGN)
         self.events.close()
         for mine in (client, self.listener, self.ended, self.tell, *self.sockets.values()):
             mine.close()
-        for number, stream in enumerate(streams):
-            os.dup2(stream, number)
+        for standard, stream in enumerate(streams):
+            os.dup2(stream, standard)
             os.close(stream)
         os.environ.clear()
         os.environ.update(environment | self.by_imports)

@@ -54,6 +54,8 @@ def start(server, *arguments, folder=None, **changes):
         text=True,
         cwd=folder,
         env=environment() | server[1] | changes,
+        # Whatever this process, and with it the server, was told to ignore.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -114,6 +116,24 @@ def test_signals_reach_the_copy(server, blocked, number):
     assert number == signal.SIGINT or verb.returncode == -number, error
     wait_for(lambda: not copies(server))
     assert not copy.is_running()
+
+
+def test_what_the_caller_ignores_the_copy_ignores(server, tmp_path):
+    os.mkfifo(tmp_path / "table.md")
+    ignoring = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        verb = subprocess.Popen(
+            [sys.executable, "-m", "spikebert", "pages", "table.md", "--out", "."],
+            cwd=tmp_path,
+            env=environment() | server[1],
+        )
+    finally:
+        signal.signal(signal.SIGINT, ignoring)
+    wait_for(lambda: copies(server))
+    verb.send_signal(signal.SIGINT)
+    with open(tmp_path / "table.md", "w", encoding="utf-8") as pipe:  # noqa: PTH123
+        pipe.write("| a |\n|---|\n| 1 |\n")
+    assert verb.wait(60) == 0
 
 
 def test_copy_dies_with_its_caller(server, blocked):
