@@ -187,8 +187,10 @@ def _claim(
     )
 
 
-def _against(evidence: Evidence, other: Label, names: Iterable[str]) -> dict[str, Comparison | str]:
-    return {name: compare(evidence, name, SPIKEBERT, other) for name in names}
+def _against(
+    evidence: Evidence, other: Label, names: Iterable[str], ours: Label = SPIKEBERT
+) -> dict[str, Comparison | str]:
+    return {name: compare(evidence, name, ours, other) for name in names}
 
 
 def _sets_of(
@@ -378,7 +380,7 @@ def _questions(evidence: Evidence) -> Iterator[Claim]:
         ours = _trained_as(evidence, other) if other == DENSE_DISTILLED else SPIKEBERT
         found = _claim(
             evidence,
-            {name: compare(evidence, name, ours, other) for name in SETS},
+            _against(evidence, other, SETS, ours),
             id=f"above_{other[0]}",
             claim=f"SpikeBERT is above {WORDS[other[0]]} on average",
             where="a question of ours, not the paper's",

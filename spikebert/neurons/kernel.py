@@ -218,8 +218,8 @@ class _Fused(torch.autograd.Function):
         lib = library()
         assert lib is not None
         outs = tuple(form.spikes(y) for _ in range(form.parts))
-        rows = y.new_empty(form.parts, 2 * form.given * call.rows, dtype=torch.float32)
-        stats = rows if norms else None
+        size = (form.parts, 2 * form.given * call.rows)
+        stats = y.new_empty(size, dtype=torch.float32) if norms else None
         for part, out in enumerate(outs):
             lib.norm_lif_forward(
                 ctypes.byref(call),
