@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from .costs import product_macs
 from .neurons import LIF, fire
 from .neurons.fused import has_kernel
-from .neurons.kernel import merge, project
+from .neurons.kernel import attend, counts_spikes, merge, norm_lif, project
 
 
 def product(q: Tensor, k: Tensor, v: Tensor, order: str = "auto") -> Tensor:
@@ -27,12 +27,15 @@ def product(q: Tensor, k: Tensor, v: Tensor, order: str = "auto") -> Tensor:
     The orders agree exactly as long as the counts, at most N d, are exact in the dtype: up to
     2^24 in float32, 2^8 in bfloat16, beyond which bfloat16 rounds.
     """
-    if order == "auto":
-        macs = product_macs(*q.shape[-2:])
-        order = min(macs, key=macs.__getitem__)
-    if order == "qk_first":
+    if cheaper(q.shape[-2], q.shape[-1], order) == "qk_first":
         return (q @ k.mT) @ v
     return q @ (k.mT @ v)
+
+
+def cheaper(tokens: int, width: int, order: str = "auto") -> str:
+    """The order that costs less for heads of `width`, unless one is asked for."""
+    macs = product_macs(tokens, width)
+    return min(macs, key=macs.__getitem__) if order == "auto" else order
 
 
 def fusible(neuron: nn.Module, x: Tensor) -> TypeGuard[LIF]:
@@ -133,16 +136,17 @@ class SpikingSelfAttention(nn.Module):
 
     def fused_context(self, x: Tensor, mask: Tensor | None, timesteps: int) -> Tensor:
         """The same of fused LIF neurons: one product for Q, K and V, and no copy to split heads,
-        leave padding out or scale."""
+        leave padding out or scale; spikes in bfloat16 are counted by `attend`, where it runs."""
         assert isinstance(self.query_neuron, LIF)
         assert isinstance(self.attention_neuron, LIF)
-        q, k, v = project(
-            x,
-            [(p.linear, p.norm) for p in (self.query, self.key, self.value)],
-            self.heads,
-            mask,
-            timesteps,
-            **self.query_neuron.settings,
-        )
+        layers = [(p.linear, p.norm) for p in (self.query, self.key, self.value)]
+        width = self.query.linear.out_features // self.heads
+        counted = cheaper(x.shape[2], width, self.order) == "qk_first"
+        counted = counted and counts_spikes(x, self.heads)
+        heads, settings = 0 if counted else self.heads, self.query_neuron.settings
+        q, k, v = project(x, layers, heads, mask, timesteps, **settings)
+        if counted:
+            context = attend(q, k, v, self.heads)
+            return norm_lif(context, scale=self.scale, **self.attention_neuron.settings)
         context = product(q, k, v, self.order)
         return merge(context, self.scale, **self.attention_neuron.settings)

@@ -8,11 +8,11 @@ Four builds of one shape, on the same sentences:
                   sentence padded to one length
     dense         a BERT of the same width and depth, trained as ours is
 
-Builds take turns, so that a slower minute of the machine falls on all of them, and medians are
-compared. The *floor* of a step is the time of its matrix products alone, run by torch one after the
-other in bfloat16 in the same rounds; the *own floor* that of the same products as ours runs them,
-with `products.cpp` for the gradients of the weights. Memory is the peak of a process of its own for
-each build.
+Builds take turns, so that a slower minute of the machine falls on all of them, on batches whose
+lengths stand for the corpus. The *floor* of a step is the time of its matrix products alone, run by
+torch one after the other in bfloat16 in the same rounds; the *own floor* that of the same products
+as ours runs them, with `products.cpp` for the gradients of the weights. Memory is the peak of a
+process of its own for each build.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from .adamw import TableAdamW, clip_grad_norm, tables_of
 from .attention import product
 from .batches import collator, encode, load_tokenizer
 from .corpora import read_rows
@@ -117,9 +118,13 @@ class Build:
         if name == "field":
             model = with_spikingjelly(model)
         set_fused(model, name == "ours")
-        optimiser = torch.optim.AdamW(
-            model.parameters(), learning_rate, fused=name in ("ours", "dense")
-        )
+        ours = name in ("ours", "dense")
+        optimiser: torch.optim.Optimizer
+        if ours and (tables := tables_of(model)):
+            parameters = model.parameters()
+            optimiser = TableAdamW(parameters, tables=tables, lr=learning_rate, fused=True)
+        else:
+            optimiser = torch.optim.AdamW(model.parameters(), learning_rate, fused=ours)
         field = name == "field"
         return cls(name, model, optimiser, field, not field and use_bf16("auto"), not field)
 
@@ -141,7 +146,7 @@ class Build:
         with self.autocast():
             loss = self.model(**batch).loss
         loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        clip_grad_norm(self.model.parameters(), 1.0)
         self.optimiser.step()
         self.optimiser.zero_grad()
         return loss.detach()
@@ -206,57 +211,64 @@ def run_products(
         product(q, q, q)
 
 
+def spread(batches: Sequence[Batch], count: int) -> list[Batch]:
+    """`count` batches that stand for all: in order of length, the middle one of each of as many
+    equal parts."""
+    ordered = sorted(batches, key=lambda batch: batch["input_ids"].shape[1])
+    return [ordered[int((i + 0.5) / count * len(ordered))] for i in range(count)]
+
+
 def interleaved(
     builds: Sequence[Build],
     batches: Sequence[Batch],
     shape: ModelSettings,
     length: int,
     rounds: int,
+    repeats: int = 3,
 ) -> dict[str, Any]:
-    """Medians over `rounds` batches: seconds per update and sentence.
+    """Seconds per update and sentence, means over `rounds` batches that are spread over all
+    lengths: so long does a pass over the corpus take.
 
-    Before them comes the longest of `batches`, for which every build takes the memory that it goes
-    on to use; at its turn, each makes one update that is not timed, then one that is.
+    On each batch, builds take turns: an update that is not timed, in which a build takes its memory
+    back, then the median of `repeats`, and of as many runs of the products alone. The padded build
+    makes one update on the first batch that is not timed and one on each that is: they are all of
+    one size, and long.
     """
     training: dict[str, list[float]] = {build.name: [] for build in builds}
     inference: dict[str, list[float]] = {build.name: [] for build in builds}
-    floor: list[float] = []
-    own_floor: list[float] = []
+    floors: dict[str, list[float]] = {"floor": [], "own_floor": []}
     macs: list[int] = []
-    longest = max(batches, key=lambda batch: batch["input_ids"].shape[1])
-    measured = batches[:rounds]
-    for i, batch in enumerate([longest, *measured]):
+    measured = spread(batches, rounds)
+    for i, batch in enumerate(measured):
         rows, tokens = batch["input_ids"].shape
         for build in builds:
             fed = build.inputs(batch, length)
-            build.train(fed)  # a run of one build would find the memory as its last update left it
-            spent = seconds(build.train, fed)
-            asked = seconds(build.infer, fed)
-            if i:
-                training[build.name].append(spent / rows)
-                inference[build.name].append(asked / rows)
-        spent = seconds(run_products, shape, rows, tokens)
-        own = seconds(run_products, shape, rows, tokens, weight_gradient)
-        if i:
-            floor.append(spent / rows)
-            own_floor.append(own / rows)
-            macs.append(training_macs(shape, rows, tokens))
+            if not (i and build.padded):
+                build.train(fed)
+            times = 1 if build.padded else repeats
+            spent = [seconds(build.train, fed) for _ in range(times)]
+            asked = [seconds(build.infer, fed) for _ in range(times)]
+            training[build.name].append(median(spent) / rows)
+            inference[build.name].append(median(asked) / rows)
+        for name, to_weight in (("floor", by_torch), ("own_floor", weight_gradient)):
+            spent = [seconds(run_products, shape, rows, tokens, to_weight) for _ in range(repeats)]
+            floors[name].append(median(spent) / rows)
+        macs.append(training_macs(shape, rows, tokens))
     rows = batches[0]["input_ids"].shape[0]
+    trained = {name: fmean(values) for name, values in training.items()}
+    floor, own_floor = (fmean(values) for values in floors.values())
     return {
         "batch_size": rows,
-        "tokens": median(b["input_ids"].shape[1] for b in measured),
+        "tokens": fmean(b["input_ids"].shape[1] for b in measured),
         "rounds": rounds,
-        "training_s_per_sentence": {name: median(values) for name, values in training.items()},
-        "inference_s_per_sentence": {name: median(values) for name, values in inference.items()},
-        "floor_s_per_sentence": median(floor),
-        "floor_macs_per_s": median(m / (f * rows) for m, f in zip(macs, floor, strict=True)),
-        "over_floor": median(t / f for t, f in zip(training["ours"], floor, strict=True)),
-        "own_floor_s_per_sentence": median(own_floor),
-        "over_own_floor": median(t / f for t, f in zip(training["ours"], own_floor, strict=True)),
-        "speedup": {
-            name: median(a / b for a, b in zip(values, training["ours"], strict=True))
-            for name, values in training.items()
-        },
+        "training_s_per_sentence": trained,
+        "inference_s_per_sentence": {name: fmean(values) for name, values in inference.items()},
+        "floor_s_per_sentence": floor,
+        "floor_macs_per_s": fmean(macs) / (floor * rows),
+        "over_floor": trained["ours"] / floor,
+        "own_floor_s_per_sentence": own_floor,
+        "over_own_floor": trained["ours"] / own_floor,
+        "speedup": {name: spent / trained["ours"] for name, spent in trained.items()},
     }
 
 
@@ -493,7 +505,7 @@ def summary(found: dict[str, Any]) -> str:
     shape, memory = found["shape"], found["memory"]
     lines = [
         f"{shape['num_hidden_layers']} blocks x {shape['hidden_size']}, T {shape['timesteps']}, "
-        f"{found['batch_size']} sentences of {found['tokens']:g} tokens (median), "
+        f"{found['batch_size']} sentences of {found['tokens']:.0f} tokens (mean, with padding), "
         f"field padded to {found['padded_to']}; {found['hardware']}",
         f"{'build':8}{'training':>14}{'ours is':>10}{'inference':>14}   sentences/s",
     ]

@@ -526,7 +526,7 @@ def bench(
     out: Annotated[Path | None, typer.Option(help="JSON to write.", dir_okay=False)] = None,
     length: Annotated[int, typer.Option(min=8, help="What the field's build pads to.")] = 128,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
-    rounds: Annotated[int, typer.Option(min=1, help="Batches timed, after one.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Batches timed, spread over all lengths.")] = 3,
     quality_steps: Annotated[int, typer.Option(min=1, help="Updates before losses meet.")] = 300,
     quality_seeds: Annotated[int, typer.Option(min=1, help="Seeds of these updates.")] = 3,
     threads: Threads = 1,

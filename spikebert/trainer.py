@@ -28,6 +28,7 @@ from torch.utils.data import BatchSampler, DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl
 from transformers.trainer import TRAINER_STATE_NAME
 
+from .adamw import TableAdamW, clip_grad_norm, tables_of
 from .checkpoints import Checkpoints
 from .distributed import (
     COUNTED,
@@ -92,6 +93,7 @@ class ExactTrainer(Trainer):
 
     One batch to an update, however many processes share it: `per_device_train_batch_size` is the
     size of that batch. A collator with a generator is for training alone, and in one process.
+    `by_rows` lets the optimiser pass over the words that a batch does not name, where it can.
     """
 
     def __init__(
@@ -100,9 +102,11 @@ class ExactTrainer(Trainer):
         store: Checkpoints,
         environment: dict[str, Any],
         data_collator: Callable[[list[Any]], dict[str, Tensor]],
+        by_rows: bool = False,
         **kwargs: Any,
     ) -> None:
         self.batches = Batches(data_collator)
+        self.by_rows = by_rows and world() == 1
         super().__init__(data_collator=self.batches, **kwargs)
         self.store, self.environment = store, environment
         self.sums: dict[str, Tensor] = {}
@@ -129,6 +133,24 @@ class ExactTrainer(Trainer):
             batch_sampler=Shares(batches, rank(), world()),
             collate_fn=counting(self.batches),
         )
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        trained: Any = self.model
+        if self.by_rows and self.optimizer is None and (tables := tables_of(trained)):
+            name, settings = self.get_optimizer_cls_and_kwargs(self.args, trained)
+            if name is torch.optim.AdamW:
+                self.optimizer_cls_and_kwargs = TableAdamW, {**settings, "tables": tables}
+        return super().create_optimizer(model)
+
+    def _clip_grad_norm(self, model: nn.Module) -> Tensor:
+        if self.by_table():
+            return clip_grad_norm(model.parameters(), self.args.max_grad_norm)
+        return super()._clip_grad_norm(model)
+
+    def by_table(self) -> TableAdamW | None:
+        """The optimiser that updates tables by rows, if that is the one."""
+        inner = getattr(self.optimizer, "optimizer", self.optimizer)
+        return inner if isinstance(inner, TableAdamW) else None
 
     def _track_num_input_tokens(self, inputs: dict[str, Any]) -> None:
         if COUNTED in inputs:

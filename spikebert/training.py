@@ -177,9 +177,14 @@ def fit(
         callbacks=[signals, Often(checkpoint_minutes())],
         store=store,
         environment=environment,
+        by_rows=fused,
     )
-    with signals:
-        trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    try:
+        with signals:
+            trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    finally:
+        if optimiser := trainer.by_table():
+            optimiser.release()
     state = trainer.state
     if signals.received and state.global_step < state.max_steps:
         raise Interrupted(

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "spikebert"
 LAYERS = [
     {"distributed", "warm"},
     {"errors", "specs", "strict_json", "texts", "paper", "metrics", "losses", "neurons", "signals"},
-    {"settings", "sums", "tasks", "gpus", "pool"},
+    {"settings", "sums", "tasks", "gpus", "pool", "adamw"},
     {"costs", "hub"},
     {
         "records",

@@ -1,5 +1,5 @@
-"""`kernel.cpp` and `products.cpp` built once for this processor, kept between processes, and called
-through ctypes."""
+"""The C++ of this folder built once for this processor, kept between processes, and called through
+ctypes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ import filelock
 import torch
 from torch import Tensor, nn
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernel.cpp", "products.cpp"))
+SOURCES = tuple(
+    Path(__file__).with_name(f"{name}.cpp") for name in ("kernel", "products", "attention", "adamw")
+)
+HEADER = Path(__file__).with_name("registers.h")
 # The membrane's sums are not contracted, so that fp32 spikes are bitwise the plain neuron's.
-FLAGS = ("-O3", "-ffp-contract=off", "-std=c++17", "-shared", "-fPIC")
+FLAGS = ("-O3", "-ffp-contract=off", "-fno-math-errno", "-std=c++17", "-shared", "-fPIC")
 # Best first; compilers differ in what they know.
 OPTIONAL = (("-march=native", "-fopenmp"), ("-march=native",), ())
 SURROGATE_NUMBERS = {"atan": 0, "sigmoid": 1, "triangle": 2, "rectangle": 3}
@@ -93,7 +96,7 @@ def library() -> ctypes.CDLL | None:
     command = compiler()
     if command is None:
         return None
-    sources = [source.read_text(encoding="utf-8") for source in SOURCES]
+    sources = [source.read_text(encoding="utf-8") for source in (*SOURCES, HEADER)]
     parts = (*sources, command, *FLAGS, *map(str, OPTIONAL), _processor())
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     target = _folder() / f"kernel-{digest}.so"
@@ -106,7 +109,7 @@ def library() -> ctypes.CDLL | None:
     return built
 
 
-def _pointer(x: Tensor | None, offset: int = 0) -> ctypes.c_void_p:
+def pointer(x: Tensor | None, offset: int = 0) -> ctypes.c_void_p:
     """Where x's values begin, `offset` elements on."""
     return ctypes.c_void_p(None if x is None else x.data_ptr() + offset * x.element_size())
 
@@ -172,7 +175,7 @@ class Form:
 
     def stats_of(self, part: int, stats: Tensor | None) -> ctypes.c_void_p:
         """Where a part's means and deviations lie, of [parts, ...]."""
-        return _pointer(None if stats is None else stats[part])
+        return pointer(None if stats is None else stats[part])
 
     def pointers(
         self, part: int, y: Tensor, shift: Tensor | None, norms: Sequence[Tensor]
@@ -180,7 +183,7 @@ class Form:
         """Of the currents, the shift and the norm of one part, or of their gradients."""
         weight, bias = norms[2 * part : 2 * part + 2] if norms else (None, None)
         first = part * self.width
-        return [_pointer(y, first), _pointer(shift, first), _pointer(weight), _pointer(bias)]
+        return [pointer(y, first), pointer(shift, first), pointer(weight), pointer(bias)]
 
 
 def weight_gradient(dy: Tensor, x: Tensor) -> Tensor:
@@ -193,8 +196,56 @@ def weight_gradient(dy: Tensor, x: Tensor) -> Tensor:
         return dy.T @ x
     out = dy.new_empty(width, x.shape[1], dtype=torch.float32)
     sizes = map(ctypes.c_int64, (rows, *out.shape, torch.get_num_threads()))
-    lib.weight_gradient(*map(_pointer, (dy.contiguous(), x.contiguous(), out)), *sizes)
+    lib.weight_gradient(*map(pointer, (dy.contiguous(), x.contiguous(), out)), *sizes)
     return out
+
+
+def precision_of(x: Tensor) -> torch.dtype:
+    """What products of x on the processor are made in: autocast's dtype, or x's."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+
+
+def counts_spikes(x: Tensor, heads: int) -> bool:
+    """Whether `attend` can run on spikes made of x [..., D]: in bfloat16, on a processor that has
+    it, with heads whose width is a multiple of 32."""
+    lib = library()
+    width = x.shape[-1] // heads
+    found = precision_of(x) == torch.bfloat16 and width % 32 == 0 and lib is not None
+    return bool(found and lib is not None and lib.has_counts())
+
+
+class _Attend(torch.autograd.Function):
+    """Q, K and V, binary, to (Q K^T) V; see attention.cpp."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+        steps, batch, tokens, width = q.shape
+        numbers = (steps * batch, tokens, heads, width // heads, torch.get_num_threads())
+        ctx.sizes = tuple(map(ctypes.c_int64, numbers))
+        ctx.save_for_backward(q, k, v)
+        y = torch.empty_like(q)
+        lib = library()
+        assert lib is not None
+        lib.attention_forward(*map(pointer, (q, k, v, y)), *ctx.sizes)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        given = ctx.saved_tensors
+        grads = [torch.empty_like(x) for x in given]
+        grad = grad.to(given[0].dtype).contiguous()
+        lib = library()
+        assert lib is not None
+        lib.attention_backward(*map(pointer, (*given, grad, *grads)), *ctx.sizes)
+        return *grads, None
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    """(Q K^T) V of each head: binary spikes [T, B, N, D] in bfloat16 -> counts [T, B, N, D].
+
+    Where `counts_spikes`; the values are those of `attention.product`, bit by bit.
+    """
+    return _Attend.apply(q.contiguous(), k.contiguous(), v.contiguous(), heads)
 
 
 class _Fused(torch.autograd.Function):
@@ -224,7 +275,7 @@ class _Fused(torch.autograd.Function):
             lib.norm_lif_forward(
                 ctypes.byref(call),
                 *form.pointers(part, y, shift, norms),
-                *map(_pointer, (form.keep_of(part), residual, out)),
+                *map(pointer, (form.keep_of(part), residual, out)),
                 form.stats_of(part, stats),
             )
         ctx.save_for_backward(x, weight, None if weight is None else y, shift, stats, *norms)
@@ -246,9 +297,9 @@ class _Fused(torch.autograd.Function):
             lib.norm_lif_backward(
                 ctypes.byref(ctx.call),
                 *form.pointers(part, y, shift, norms),
-                _pointer(form.keep_of(part)),
+                pointer(form.keep_of(part)),
                 form.stats_of(part, stats),
-                _pointer(grad),
+                pointer(grad),
                 *form.pointers(part, dy, dshift, changes),
             )
         dx, dweight = dy, None
@@ -275,16 +326,19 @@ def norm_lif(
     bias: Tensor | None = None,
     steps: int = 0,
     eps: float = 1e-5,
+    scale: float = 1.0,
     **settings: Any,
 ) -> Tensor:
-    """Spikes [T, ..., D] of LN(y), or of y itself where there is no weight [D]; in y's dtype.
+    """Spikes [T, ..., D] of scale * LN(y), or of scale * y where there is no weight [D]; in y's
+    dtype.
 
     y is [T, ..., D], or [1, ..., D] for `steps` equal steps; float32 or bfloat16, on the CPU.
     `settings` are those of `lif_step`, all of them. Membrane and norm are float32.
     """
     steps = _check(y, steps)
     flat = y.reshape(y.shape[0], 1, -1, y.shape[-1]).contiguous()
-    form = Form(1, flat.shape[2], flat.shape[3], flat.shape[0], steps, settings, eps=eps)
+    sizes = (1, flat.shape[2], flat.shape[3], flat.shape[0], steps)
+    form = Form(*sizes, settings, eps=eps, scale=scale)
     norms = () if weight is None or bias is None else (weight.float(), bias.float())
     (spikes,) = _Fused.apply(flat, None, None, None, form, *norms)
     return spikes.view(steps, *y.shape[1:])
@@ -308,7 +362,7 @@ def project(
     """
     steps = _check(x, steps)
     linears, norms = zip(*layers, strict=True)
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    dtype = precision_of(x)
     given, batch, tokens, _ = x.shape
     form = Form(
         batch,
