@@ -11,7 +11,7 @@ Four builds of one shape, on the same sentences:
 Builds take turns, so that a slower minute of the machine falls on all of them, on batches whose
 lengths stand for the corpus. The *floor* of a step is the time of its matrix products alone, run by
 torch one after the other in bfloat16 in the same rounds; the *own floor* that of the same products
-as ours runs them, with `products.cpp` for the gradients of the weights. Memory is the peak of a
+as ours runs them, with its own for the gradients of the weights. Memory is the peak of a
 process of its own for each build.
 """
 

@@ -40,6 +40,8 @@ template <class S> Buffer<S> aligned(int64_t values) {  // zeros
     return Buffer<S>((S *)p);
 }
 
+void ahead(const uint16_t *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }  // what the next head reads
+
 __m256i narrow(__m512 x) { return (__m256i)_mm512_cvtneps_pbh(x); }
 
 // Rows x [n, d], `far` apart, to pairs [padded(n) / 2, d]; what is beyond n is zero.
@@ -47,6 +49,7 @@ void pair(const uint16_t *x, int64_t n, int64_t d, int64_t far, uint32_t *to) {
     const __m512i first = interleaved(0), second = interleaved(1), none = _mm512_setzero_si512();
     for (int64_t i = 0; i < n; i += 2, to += d)
         for (int64_t c = 0; c < d; c += WHOLE) {
+            ahead(x + i * far + c + d), ahead(x + (i + 1) * far + c + d);
             const __m512i a = _mm512_loadu_si512(x + i * far + c),
                           b = i + 1 < n ? _mm512_loadu_si512(x + (i + 1) * far + c) : none;
             _mm512_store_si512(to + c, _mm512_permutex2var_epi16(a, first, b));
@@ -61,16 +64,20 @@ void pair_across(const uint16_t *x, int64_t n, int64_t d, int64_t far, uint32_t 
         for (int64_t c = 0; c < d; c += WHOLE) {
             __m512i r[16];
             for (int64_t j = 0; j < HALF; j++)
-                r[j] = i + j < n ? _mm512_loadu_si512(x + (i + j) * far + c) : _mm512_setzero_si512();
+                ahead(x + (i + j) * far + c + d), r[j] = i + j < n ? _mm512_loadu_si512(x + (i + j) * far + c) : _mm512_setzero_si512();
             transpose(r);
             for (int64_t j = 0; j < HALF; j++) _mm512_store_si512(to + (c / 2 + j) * wide + i, r[j]);
         }
 }
 
-struct Rounded {  // to bfloat16, rows `far` apart
+struct Rounded {  // to bfloat16, rows `far` apart, those of the next head `next` on
     uint16_t *to;
-    int64_t far;
-    void put(int64_t i, int64_t c, __m512 x) const { _mm256_storeu_si256((__m256i *)(to + i * far + c), narrow(x)); }
+    int64_t far, next;
+    void put(int64_t i, int64_t c, __m512 x) const {
+        uint16_t *here = to + i * far + c;
+        __builtin_prefetch(here + next, 1);
+        _mm256_storeu_si256((__m256i *)here, narrow(x));
+    }
 };
 struct Kept {  // in float
     float *to;
@@ -147,6 +154,7 @@ struct Room {
         for (int64_t i = 0; i < n; i++)
             for (int64_t w = 0; w < words; w++) {
                 const uint16_t *from = x + i * far + 64 * w;
+                ahead(from + d);
                 uint64_t fired = _mm512_test_epi16_mask(_mm512_loadu_si512(from), _mm512_loadu_si512(from));
                 if (64 * w + WHOLE < d) {
                     const __m512i more = _mm512_loadu_si512(from + WHOLE);
@@ -217,7 +225,7 @@ void attention_forward(const uint16_t *q, const uint16_t *k, const uint16_t *v, 
         room.bits(k + at, room.bits_k.get());
         room.count(room.bits_q.get(), room.bits_k.get(), room.one.get());
         pair(v + at, room.n, room.d, room.far, room.rows.get());
-        multiply(room.one.get(), room.wide, room.n, room.rows.get(), room.d, room.pairs(), Rounded{y + at, room.far});
+        multiply(room.one.get(), room.wide, room.n, room.rows.get(), room.d, room.pairs(), Rounded{y + at, room.far, room.d});
     });
 #endif
 }
@@ -234,14 +242,14 @@ void attention_backward(const uint16_t *q, const uint16_t *k, const uint16_t *v,
         room.bits(k + at, room.bits_k.get());
         room.count(room.bits_k.get(), room.bits_q.get(), room.one.get());
         pair(dy + at, n, d, far, rows);
-        multiply(room.one.get(), wide, n, rows, d, room.pairs(), Rounded{dv + at, far});
+        multiply(room.one.get(), wide, n, rows, d, room.pairs(), Rounded{dv + at, far, d});
         pair_across(v + at, n, d, far, room.across.get());
         multiply(dy + at, far, n, room.across.get(), wide, d / 2, Kept{room.sums.get(), wide});
         room.round_both();
         pair(k + at, n, d, far, rows);
-        multiply(room.one.get(), wide, n, rows, d, room.pairs(), Rounded{dq + at, far});
+        multiply(room.one.get(), wide, n, rows, d, room.pairs(), Rounded{dq + at, far, d});
         pair(q + at, n, d, far, rows);
-        multiply(room.other.get(), wide, n, rows, d, room.pairs(), Rounded{dk + at, far});
+        multiply(room.other.get(), wide, n, rows, d, room.pairs(), Rounded{dk + at, far, d});
     });
 #endif
 }

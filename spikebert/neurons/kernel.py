@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 SOURCES = tuple(
-    Path(__file__).with_name(f"{name}.cpp") for name in ("kernel", "products", "attention", "adamw")
+    Path(__file__).with_name(f"{name}.cpp")
+    for name in ("kernel", "products", "pairs", "attention", "adamw")
 )
 HEADER = Path(__file__).with_name("registers.h")
 # The membrane's sums are not contracted, so that fp32 spikes are bitwise the plain neuron's.
@@ -187,16 +188,17 @@ class Form:
 
 
 def weight_gradient(dy: Tensor, x: Tensor) -> Tensor:
-    """dy^T x, [N, K], of dy [M, N] and x [M, K]; in float32 from a processor's bfloat16 tiles,
-    where it has them and N and K are multiples of 32, else torch's product in their dtype."""
+    """dy^T x, [N, K], of dy [M, N] and x [M, K]; in float32 where the processor has bfloat16 tiles
+    or vectors and N and K are multiples of 32, else torch's product in their dtype."""
     lib = library()
     rows, width = dy.shape
-    tiled = dy.dtype == x.dtype == torch.bfloat16 and width % 32 == x.shape[1] % 32 == 0 < rows
-    if not tiled or lib is None or not lib.has_tiles():
+    ours = dy.dtype == x.dtype == torch.bfloat16 and width % 32 == x.shape[1] % 32 == 0 < rows
+    if not ours or lib is None or not (lib.has_tiles() or lib.has_pairs()):
         return dy.T @ x
     out = dy.new_empty(width, x.shape[1], dtype=torch.float32)
+    multiply = lib.weight_gradient_by_tiles if lib.has_tiles() else lib.weight_gradient_by_pairs
     sizes = map(ctypes.c_int64, (rows, *out.shape, torch.get_num_threads()))
-    lib.weight_gradient(*map(pointer, (dy.contiguous(), x.contiguous(), out)), *sizes)
+    multiply(*map(pointer, (dy.contiguous(), x.contiguous(), out)), *sizes)
     return out
 
 

@@ -128,7 +128,7 @@ void part(const uint16_t *dy, const uint16_t *x, float *dw, int64_t M, int64_t N
 
 extern "C" {
 
-// Whether weight_gradient can run here.
+// Whether weight_gradient_by_tiles can run here.
 int has_tiles() {
 #ifdef TILES
     static const bool found = allowed();
@@ -139,7 +139,8 @@ int has_tiles() {
 }
 
 // dW [N, K] in float of dY [M, N] and X [M, K] in bfloat16; N and K are multiples of 32.
-void weight_gradient(const uint16_t *dy, const uint16_t *x, float *dw, int64_t M, int64_t N, int64_t K, int64_t threads) {
+void weight_gradient_by_tiles(const uint16_t *dy, const uint16_t *x, float *dw, int64_t M, int64_t N, int64_t K,
+                              int64_t threads) {
 #ifdef TILES
     const bool across = N >= K;  // the longer side is shared out
     const int64_t pieces = (across ? N : K) / (2 * SIDE), parts = std::min(threads, pieces);
