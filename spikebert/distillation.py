@@ -1,4 +1,5 @@
-"""The modules that a training step optimises: a classifier, and a student beside its teacher.
+"""The modules that a training step optimises: a classifier, a student beside its teacher, and a
+teacher that is yet to be.
 
 Their forward returns {"loss", "logits", named losses}; `training.fit` needs no more.
 """
@@ -10,7 +11,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import BertForMaskedLM, PreTrainedConfig, PreTrainedModel
 
 from .errors import UserError
 from .losses import Alignment, gold_loss, label_loss, logits_loss
@@ -43,6 +44,24 @@ class Classifier(nn.Module):
         if labels is None:
             return {"logits": logits}
         return {"loss": gold_loss(logits, labels, counted), "logits": logits}
+
+
+class MaskedWords(BertForMaskedLM):
+    """A BERT that learns to guess the words behind its masks.
+
+    Its parent says a word for every token, and learns from the masked ones: here only they reach
+    the vocabulary, which is most of the work of a small model. The loss is the same.
+    """
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor
+    ) -> dict[str, Tensor]:
+        """ids, mask and labels [B, N], -100 for what was not masked -> the mean cross-entropy."""
+        states = self.bert(input_ids, attention_mask).last_hidden_state
+        masked = labels >= 0
+        logits = self.cls(states[masked]).float()
+        total = nn.functional.cross_entropy(logits, labels[masked], reduction="sum")
+        return {"loss": total / masked.sum().clamp_min(1)}
 
 
 def types_for(model: nn.Module, token_type_ids: Tensor | None) -> dict[str, Tensor]:

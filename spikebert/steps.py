@@ -24,7 +24,6 @@ from transformers import (
     AutoModel,
     AutoModelForSequenceClassification,
     BertConfig,
-    BertForMaskedLM,
     DataCollatorForLanguageModeling,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -37,6 +36,7 @@ from .checkpoints import checkpoint_folder
 from .corpora import AGAIN, read_classes, read_labelled, read_rows, read_stats
 from .distillation import (
     Classifier,
+    MaskedWords,
     PretrainingDistillation,
     TaskDistillation,
     check_same_model,
@@ -350,7 +350,7 @@ def pretrain(settings: PretrainSettings, text: Path, checkpoints: Path, out: Pat
     set_seed(settings.seed)
     rows = read_rows(text)
     tokenizer = train_tokenizer((row["text"] for row in rows), settings.vocab_size)
-    model = BertForMaskedLM(
+    model = MaskedWords(
         BertConfig(
             vocab_size=len(tokenizer),
             hidden_size=settings.hidden_size,

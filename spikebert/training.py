@@ -172,7 +172,7 @@ def fit(
         args=arguments,
         data_collator=collate,
         train_dataset=train if isinstance(train, Stream) else list(train),
-        eval_dataset=list(dev) if dev else None,
+        eval_dataset=by_length(dev) if dev else None,
         compute_metrics=scorer(metric) if dev else None,
         callbacks=[signals, Often(checkpoint_minutes())],
         store=store,
@@ -221,6 +221,11 @@ def set_fused(model: nn.Module, fused: bool) -> None:
     for module in model.modules():
         if hasattr(module, "fused"):
             setattr(module, "fused", fused)  # noqa: B010
+
+
+def by_length(examples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The shortest first: batches of neighbours have little padding."""
+    return sorted(examples, key=lambda example: len(example["input_ids"]))
 
 
 def tidy(entry: dict[str, float]) -> dict[str, float]:

@@ -13,9 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from toy import MODEL, QUICK, make_work, outputs, run, sentences, write_rows
+from transformers import BertConfig, BertForMaskedLM
 
 from spikebert.batches import load_tokenizer
 from spikebert.checkpoints import checkpoint_folder
+from spikebert.distillation import MaskedWords
 from spikebert.errors import UserError
 from spikebert.inference import predict
 from spikebert.records import read_predictions, read_record, write_json
@@ -274,3 +276,21 @@ def test_commit_names_changed_sources_but_not_the_records_of_the_run_itself(tmp_
     assert commit(tmp_path / "package") == clean
     (tmp_path / "package/code.py").write_text("2\n")
     assert commit(tmp_path / "package") == clean + "+"
+
+
+def test_masked_words_alone_give_the_loss_and_gradients_of_all():
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = BertConfig(vocab_size=50, intermediate_size=32, **sizes)
+    ours, theirs = MaskedWords(config).eval(), BertForMaskedLM(config).eval()
+    theirs.load_state_dict(ours.state_dict())
+    batch = {"input_ids": torch.randint(5, 50, (3, 7)), "attention_mask": torch.ones(3, 7).long()}
+    labels = torch.where(torch.rand(3, 7) < 0.3, torch.randint(5, 50, (3, 7)), -100)
+    found = []
+    for model in (ours, theirs):
+        loss = model(**batch, labels=labels)["loss"]
+        loss.backward()
+        named = model.named_parameters()
+        found.append((loss.detach(), {n: p.grad.clone() for n, p in named if p.grad is not None}))
+    torch.testing.assert_close(*found)
+    assert ours(**batch, labels=torch.full((3, 7), -100))["loss"] == 0
