@@ -6,7 +6,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from spikebert.bench import BUILDS, Build, attention_orders, growth, run_products
+from spikebert.bench import BUILDS, Build, attention_orders, growth, run_products, spread
 from spikebert.cli import app
 from spikebert.corpora import write_rows
 from spikebert.costs import product_shapes, training_macs
@@ -67,6 +67,13 @@ def test_every_build_trains(name, tokenizer):
     for _ in range(30):
         last = build.train(fed)
     assert last < first
+
+
+def test_timed_batches_stand_for_all_lengths(tokenizer):
+    batches = [batch(tokenizer, (n, 1)) for n in (9, 3, 12, 6, 1, 8, 2, 11, 5)]
+    lengths = [b["input_ids"].shape[1] for b in spread(batches, 3)]
+    assert lengths == [2, 6, 11]
+    assert [b["input_ids"].shape[1] for b in spread(batches[:1], 2)] == [9, 9]
 
 
 def test_orders_of_attention_are_equal_and_cost_what_their_macs_say():
