@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from accelerate.data_loader import DataLoaderShard
 from torch import Tensor, nn
-from torch.utils.data import BatchSampler, DataLoader
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainerControl
 from transformers.trainer import TRAINER_STATE_NAME
 
@@ -133,6 +133,10 @@ class ExactTrainer(Trainer):
             batch_sampler=Shares(batches, rank(), world()),
             collate_fn=counting(self.batches),
         )
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> SequentialSampler:
+        """The rows as they come: the library's groups of length are too few to spare padding."""
+        return SequentialSampler(eval_dataset)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         trained: Any = self.model

@@ -16,29 +16,13 @@
 #if defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VPOPCNTDQ__)
 #define COUNTS 1
 #include "registers.h"
-#include <cstdlib>
-#include <cstring>
-#include <memory>
 #ifdef _OPENMP
 #include <omp.h>
 #endif
 
 namespace {
 
-constexpr int64_t HALF = 16, WHOLE = 32;  // numbers in a register, in float and in bfloat16
-
 int64_t padded(int64_t n) { return (n + WHOLE - 1) / WHOLE * WHOLE; }
-
-struct Free {
-    void operator()(void *p) const { std::free(p); }
-};
-template <class S> using Buffer = std::unique_ptr<S[], Free>;
-template <class S> Buffer<S> aligned(int64_t values) {  // zeros
-    const size_t bytes = (sizeof(S) * values + 63) / 64 * 64;
-    void *p = std::aligned_alloc(64, bytes);
-    std::memset(p, 0, bytes);
-    return Buffer<S>((S *)p);
-}
 
 void ahead(const uint16_t *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }  // what the next head reads
 
@@ -46,14 +30,13 @@ __m256i narrow(__m512 x) { return (__m256i)_mm512_cvtneps_pbh(x); }
 
 // Rows x [n, d], `far` apart, to pairs [padded(n) / 2, d]; what is beyond n is zero.
 void pair(const uint16_t *x, int64_t n, int64_t d, int64_t far, uint32_t *to) {
-    const __m512i first = interleaved(0), second = interleaved(1), none = _mm512_setzero_si512();
     for (int64_t i = 0; i < n; i += 2, to += d)
         for (int64_t c = 0; c < d; c += WHOLE) {
             ahead(x + i * far + c + d), ahead(x + (i + 1) * far + c + d);
-            const __m512i a = _mm512_loadu_si512(x + i * far + c),
-                          b = i + 1 < n ? _mm512_loadu_si512(x + (i + 1) * far + c) : none;
-            _mm512_store_si512(to + c, _mm512_permutex2var_epi16(a, first, b));
-            _mm512_store_si512(to + c + HALF, _mm512_permutex2var_epi16(a, second, b));
+            const Pair both = side_by_side(_mm512_loadu_si512(x + i * far + c),
+                                           i + 1 < n ? _mm512_loadu_si512(x + (i + 1) * far + c) : __m512i{});
+            _mm512_store_si512(to + c, both.first);
+            _mm512_store_si512(to + c + HALF, both.last);
         }
 }
 
@@ -64,7 +47,7 @@ void pair_across(const uint16_t *x, int64_t n, int64_t d, int64_t far, uint32_t 
         for (int64_t c = 0; c < d; c += WHOLE) {
             __m512i r[16];
             for (int64_t j = 0; j < HALF; j++)
-                ahead(x + (i + j) * far + c + d), r[j] = i + j < n ? _mm512_loadu_si512(x + (i + j) * far + c) : _mm512_setzero_si512();
+                ahead(x + (i + j) * far + c + d), r[j] = i + j < n ? _mm512_loadu_si512(x + (i + j) * far + c) : __m512i{};
             transpose(r);
             for (int64_t j = 0; j < HALF; j++) _mm512_store_si512(to + (c / 2 + j) * wide + i, r[j]);
         }

@@ -10,38 +10,29 @@
 #ifdef __AVX512BF16__
 #define PAIRS 1
 #include "registers.h"
-#include <cstdlib>
-#include <memory>
 #ifdef _OPENMP
 #include <omp.h>
 #endif
 
 namespace {
 
-constexpr int64_t HALF = 16, WHOLE = 32;   // numbers in a register, in float and in bfloat16
 constexpr int64_t CHUNK = 512;             // rows m packed at a time
 constexpr int64_t ROWS = 8, COLUMNS = 3;   // of dW in registers: n, and 16 k
 constexpr int64_t LEFT = 2, GROUP = LEFT * HALF;  // columns of dY packed at a time
-
-struct Free {
-    void operator()(void *p) const { std::free(p); }
-};
-using Buffer = std::unique_ptr<uint32_t[], Free>;
-Buffer aligned(int64_t values) { return Buffer((uint32_t *)std::aligned_alloc(64, 4 * values)); }
 
 // Pairs of `rows` rows, of which the last may be missing, in panels [pairs, 16 WIDE] one after the
 // other; rows lie `width` apart.
 template <int64_t WIDE>
 void pack(const uint16_t *from, int64_t rows, int64_t columns, int64_t width, uint32_t *to) {
-    const __m512i first = interleaved(0), second = interleaved(1), none = _mm512_setzero_si512();
     const int64_t pairs = (rows + 1) / 2;
     const auto at = [=](int64_t p, int64_t i) { return to + ((i / WIDE * pairs + p) * WIDE + i % WIDE) * HALF; };
     for (int64_t p = 0; p < pairs; p++)
         for (int64_t c = 0; c < columns; c += WHOLE) {
             const uint16_t *here = from + 2 * p * width + c;
-            const __m512i a = _mm512_loadu_si512(here), b = 2 * p + 1 < rows ? _mm512_loadu_si512(here + width) : none;
-            _mm512_store_si512(at(p, c / HALF), _mm512_permutex2var_epi16(a, first, b));
-            _mm512_store_si512(at(p, c / HALF + 1), _mm512_permutex2var_epi16(a, second, b));
+            const Pair both = side_by_side(_mm512_loadu_si512(here),
+                                           2 * p + 1 < rows ? _mm512_loadu_si512(here + width) : __m512i{});
+            _mm512_store_si512(at(p, c / HALF), both.first);
+            _mm512_store_si512(at(p, c / HALF + 1), both.last);
         }
 }
 
@@ -74,7 +65,7 @@ void multiply(const uint32_t *dy, const uint32_t *x, int64_t pairs, float *dw, i
 void part(const uint16_t *dy, const uint16_t *x, float *dw, int64_t M, int64_t N, int64_t K, int64_t n, int64_t n_end,
           int64_t k, int64_t k_end) {
     const int64_t panels = ((k_end - k) / HALF + COLUMNS - 1) / COLUMNS;
-    const Buffer left = aligned(CHUNK / 2 * GROUP), right = aligned(CHUNK / 2 * panels * COLUMNS * HALF);
+    const auto left = aligned<uint32_t>(CHUNK / 2 * GROUP), right = aligned<uint32_t>(CHUNK / 2 * panels * COLUMNS * HALF);
     for (int64_t m = 0; m < M; m += CHUNK) {
         const int64_t rows = std::min(CHUNK, M - m), pairs = (rows + 1) / 2;
         pack<COLUMNS>(x + m * K + k, rows, k_end - k, K, right.get());

@@ -12,8 +12,6 @@
 #if defined(__AMX_BF16__) && defined(__AVX512F__) && defined(__linux__)
 #define TILES 1
 #include "registers.h"
-#include <cstdlib>
-#include <memory>
 #include <sys/syscall.h>
 #include <unistd.h>
 #ifdef _OPENMP
@@ -44,17 +42,15 @@ bool allowed() {  // the kernel lends the tiles' registers on request
 // multiple of 32. Rows lie `width` apart, the tiles of neighbouring columns `far`.
 template <bool ACROSS>
 void pack(const uint16_t *from, int64_t rows, int64_t columns, int64_t width, uint16_t *to, int64_t far) {
-    const __m512i first = interleaved(0), second = interleaved(1), none = _mm512_setzero_si512();
     for (int64_t j = 0; j < columns; j += 2 * SIDE, to += 2 * far) {
         __m512i left[16], right[16];
         for (int p = 0; p < 16; p++) {
             const uint16_t *here = from + 2 * p * width + j;
             _mm_prefetch((const char *)(here + DEPTH * width), _MM_HINT_T0);
             _mm_prefetch((const char *)(here + (DEPTH + 1) * width), _MM_HINT_T0);
-            const __m512i a = 2 * p < rows ? _mm512_loadu_si512(here) : none,
-                          b = 2 * p + 1 < rows ? _mm512_loadu_si512(here + width) : none;
-            left[p] = _mm512_permutex2var_epi16(a, first, b);
-            right[p] = _mm512_permutex2var_epi16(a, second, b);
+            const Pair both = side_by_side(2 * p < rows ? _mm512_loadu_si512(here) : __m512i{},
+                                           2 * p + 1 < rows ? _mm512_loadu_si512(here + width) : __m512i{});
+            left[p] = both.first, right[p] = both.last;
         }
         if (ACROSS) transpose(left), transpose(right);
         for (int p = 0; p < 16; p++) {
@@ -93,17 +89,11 @@ void multiply(const uint16_t *a, const uint16_t *b, int64_t tiles, int64_t far, 
     _tile_stored(3, c + SIDE * width + SIDE, 4 * width);
 }
 
-struct Free {
-    void operator()(void *p) const { std::free(p); }
-};
-using Buffer = std::unique_ptr<uint16_t[], Free>;
-Buffer aligned(int64_t values) { return Buffer((uint16_t *)std::aligned_alloc(64, 2 * values)); }
-
 // The columns of dW [N, K] from k to k_end of its rows from n to n_end.
 void part(const uint16_t *dy, const uint16_t *x, float *dw, int64_t M, int64_t N, int64_t K, int64_t n, int64_t n_end,
           int64_t k, int64_t k_end) {
     constexpr int64_t far = CHUNK / DEPTH * TILE;  // between the columns of a packed chunk
-    const Buffer a = aligned(GROUP / SIDE * far), b = aligned((k_end - k) / SIDE * far);
+    const auto a = aligned<uint16_t>(GROUP / SIDE * far), b = aligned<uint16_t>((k_end - k) / SIDE * far);
     const Palette palette;
     _tile_loadconfig(&palette);
     for (int64_t m = 0; m < M; m += CHUNK) {

@@ -1,16 +1,42 @@
-// What products.cpp and attention.cpp do with the registers of AVX-512.
+// What products.cpp, pairs.cpp and attention.cpp do with the registers of AVX-512.
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
+#include <cstring>
 #include <immintrin.h>
+#include <memory>
 
 namespace {
 
-// The order of 16 columns of two rows, side by side: those of the first half, or of the second.
-__m512i interleaved(int64_t half) {
-    alignas(64) uint16_t order[32];
-    for (int i = 0; i < 32; i++) order[i] = uint16_t(16 * half + i / 2 + 32 * (i % 2));
-    return _mm512_load_si512(order);
+constexpr int64_t HALF = 16, WHOLE = 32;  // numbers in a register, in float and in bfloat16
+
+struct Free {
+    void operator()(void *p) const { std::free(p); }
+};
+template <class S> using Buffer = std::unique_ptr<S[], Free>;
+template <class S> Buffer<S> aligned(int64_t values) {  // zeros
+    const size_t bytes = (sizeof(S) * values + 63) / 64 * 64;
+    void *p = std::aligned_alloc(64, bytes);
+    std::memset(p, 0, bytes);
+    return Buffer<S>((S *)p);
+}
+
+// 32 columns of two rows side by side, a column's two numbers in one lane of 32 bits: the first 16
+// columns, and the last.
+struct Pair {
+    __m512i first, last;
+};
+struct Orders {
+    alignas(64) uint16_t first[WHOLE], last[WHOLE];
+    constexpr Orders() : first(), last() {
+        for (int i = 0; i < WHOLE; i++) first[i] = uint16_t(i / 2 + WHOLE * (i % 2)), last[i] = uint16_t(first[i] + HALF);
+    }
+};
+constexpr Orders ORDERS;
+Pair side_by_side(__m512i a, __m512i b) {
+    return {_mm512_permutex2var_epi16(a, _mm512_load_si512(ORDERS.first), b),
+            _mm512_permutex2var_epi16(a, _mm512_load_si512(ORDERS.last), b)};
 }
 
 // 16 x 16 numbers of 32 bits.
