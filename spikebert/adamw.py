@@ -47,7 +47,8 @@ def tables_of(model: nn.Module) -> list[nn.Embedding]:
 
 
 def clip_grad_norm(parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
-    """torch's `clip_grad_norm_`, which knows no sparse gradients: the norm before clipping."""
+    """torch's `clip_grad_norm_` for sparse gradients, too, and without a pass over gradients that
+    are short enough: the norm before clipping."""
     holders: list[Tensor] = []
     for parameter in parameters:
         holder: Tensor = parameter
@@ -56,7 +57,8 @@ def clip_grad_norm(parameters: Iterable[nn.Parameter], max_norm: float) -> Tenso
             holder.grad = parameter.grad.values()
         holders.append(holder)
     total = get_total_norm([p.grad for p in holders if p.grad is not None])
-    clip_grads_with_norm_(holders, max_norm, total)
+    if not total < max_norm:
+        clip_grads_with_norm_(holders, max_norm, total)
     return total
 
 

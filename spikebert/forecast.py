@@ -93,7 +93,7 @@ def benchmark_points(bench: Mapping[str, Any]) -> list[Point]:
             points.append((shape, at["batch_size"], at["tokens"], seconds))
     seconds = bench["training_s_per_sentence"]["ours"] * bench["batch_size"]
     shape = ModelSettings(**bench["shape"])
-    return [*points, (shape, bench["batch_size"], bench["tokens"], seconds)]
+    return [*points, (shape, bench["batch_size"], round(bench["tokens"]), seconds)]
 
 
 def fit_cost(points: Sequence[Point]) -> CostModel:

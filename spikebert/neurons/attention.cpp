@@ -16,9 +16,6 @@
 #if defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VPOPCNTDQ__)
 #define COUNTS 1
 #include "registers.h"
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 namespace {
 

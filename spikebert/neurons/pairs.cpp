@@ -10,9 +10,6 @@
 #ifdef __AVX512BF16__
 #define PAIRS 1
 #include "registers.h"
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 namespace {
 
@@ -103,13 +100,9 @@ int has_pairs() {
 void weight_gradient_by_pairs(const uint16_t *dy, const uint16_t *x, float *dw, int64_t M, int64_t N, int64_t K,
                               int64_t threads) {
 #ifdef PAIRS
-    const bool across = N >= K;  // the longer side is shared out
-    const int64_t pieces = (across ? N : K) / WHOLE, parts = std::min(threads, pieces);
-#pragma omp parallel for num_threads(int(parts)) if (parts > 1)
-    for (int64_t i = 0; i < parts; i++) {
-        const int64_t from = pieces * i / parts * WHOLE, to = pieces * (i + 1) / parts * WHOLE;
-        part(dy, x, dw, M, N, K, across ? from : 0, across ? to : N, across ? 0 : from, across ? K : to);
-    }
+    share(N, K, threads, [=](int64_t n, int64_t n_end, int64_t k, int64_t k_end) {
+        part(dy, x, dw, M, N, K, n, n_end, k, k_end);
+    });
 #endif
 }
 }

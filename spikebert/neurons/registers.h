@@ -6,6 +6,9 @@
 #include <cstring>
 #include <immintrin.h>
 #include <memory>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
 namespace {
 
@@ -20,6 +23,17 @@ template <class S> Buffer<S> aligned(int64_t values) {  // zeros
     void *p = std::aligned_alloc(64, bytes);
     std::memset(p, 0, bytes);
     return Buffer<S>((S *)p);
+}
+
+// The longer side of a matrix [N, K] shared out to threads, in multiples of 32: body(n, n_end, k, k_end)
+// of each share.
+template <class Body> void share(int64_t N, int64_t K, int64_t threads, Body body) {
+    const int64_t pieces = std::max(N, K) / WHOLE, parts = std::min(threads, pieces);
+#pragma omp parallel for num_threads(int(parts)) if (parts > 1)
+    for (int64_t i = 0; i < parts; i++) {
+        const int64_t from = pieces * i / parts * WHOLE, to = pieces * (i + 1) / parts * WHOLE;
+        N >= K ? body(from, to, 0, K) : body(0, N, from, to);
+    }
 }
 
 // 32 columns of two rows side by side, a column's two numbers in one lane of 32 bits: the first 16
