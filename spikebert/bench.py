@@ -230,9 +230,9 @@ def interleaved(
     lengths: so long does a pass over the corpus take.
 
     On each batch, builds take turns: an update that is not timed, in which a build takes its memory
-    back, then the median of `repeats`, and of as many runs of the products alone. The padded build
-    makes one update on the first batch that is not timed and one on each that is: they are all of
-    one size, and long.
+    back, then the median of `repeats`, and of as many runs of the products alone. The padded build,
+    whose updates are all of one size, and long, makes one that is not timed, on the first batch,
+    and one on each that is.
     """
     training: dict[str, list[float]] = {build.name: [] for build in builds}
     inference: dict[str, list[float]] = {build.name: [] for build in builds}
@@ -388,7 +388,7 @@ ORDERS = ("qk_first", "kv_first")
 
 
 def attention_orders(
-    shape: ModelSettings, size: int, rounds: int = 5, lengths: Sequence[int] = LENGTHS
+    shape: ModelSettings, size: int, rounds: int = 3, lengths: Sequence[int] = LENGTHS
 ) -> dict[str, Any]:
     """(Q K^T) V and Q (K^T V) of random spikes, one in five, by the number of tokens: whether they
     are equal, multiply-accumulates of a head and step, and milliseconds of one block's product,
