@@ -141,8 +141,8 @@ class SpikingSelfAttention(nn.Module):
         assert isinstance(self.attention_neuron, LIF)
         layers = [(p.linear, p.norm) for p in (self.query, self.key, self.value)]
         width = self.query.linear.out_features // self.heads
-        counted = cheaper(x.shape[2], width, self.order) == "qk_first"
-        counted = counted and counts_spikes(x, self.heads)
+        first = cheaper(x.shape[2], width, self.order)
+        counted = first == "qk_first" and counts_spikes(x, self.heads)
         heads, settings = 0 if counted else self.heads, self.query_neuron.settings
         q, k, v = project(x, layers, heads, mask, timesteps, **settings)
         if counted:

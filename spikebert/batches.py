@@ -77,3 +77,8 @@ def encode(
 def collator(tokenizer: PreTrainedTokenizerBase) -> DataCollatorWithPadding:
     """Pads a batch to its own longest sequence."""
     return DataCollatorWithPadding(tokenizer)
+
+
+def by_length(examples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The shortest first: batches of neighbours have little padding."""
+    return sorted(examples, key=lambda example: len(example["input_ids"]))

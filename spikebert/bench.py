@@ -37,7 +37,7 @@ from transformers import PreTrainedTokenizerBase
 
 from .adamw import TableAdamW, clip_grad_norm, tables_of
 from .attention import product
-from .batches import collator, encode, load_tokenizer
+from .batches import by_length, collator, encode, load_tokenizer
 from .corpora import read_rows
 from .costs import product_macs, product_shapes, training_macs
 from .errors import UserError
@@ -164,8 +164,7 @@ def read_batches(
     corpus: Path, split: str, tokenizer: PreTrainedTokenizerBase, size: int, length: int
 ) -> list[Batch]:
     """Full batches of neighbours in length, in an order drawn with a fixed seed."""
-    examples = encode(read_rows(corpus / f"{split}.jsonl"), tokenizer, length)
-    examples.sort(key=lambda example: len(example["input_ids"]))
+    examples = by_length(encode(read_rows(corpus / f"{split}.jsonl"), tokenizer, length))
     collate = collator(tokenizer)
     batches = [
         dict(collate(examples[i : i + size])) for i in range(0, len(examples) - size + 1, size)

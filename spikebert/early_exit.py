@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .batches import by_length
 from .errors import UserError
 from .modeling import SpikeBertBlock, SpikeBertEmbeddings, SpikeBertForSequenceClassification
 from .neurons import LIF, lif
@@ -114,7 +115,7 @@ def exit_curve(
 ) -> list[ExitPoint]:
     """Accuracy, steps and latency on labelled examples, for each margin."""
     model.eval()
-    order = sorted(examples, key=lambda example: len(example["input_ids"]))
+    order = by_length(examples)
     batches = [collate(list(order[i : i + batch_size])) for i in range(0, len(order), batch_size)]
     points = []
     for margin in margins:

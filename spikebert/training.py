@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
+from .batches import by_length
 from .checkpoints import Checkpoints, checkpoint_minutes
 from .distributed import from_main, wait, world
 from .errors import Interrupted
@@ -221,11 +222,6 @@ def set_fused(model: nn.Module, fused: bool) -> None:
     for module in model.modules():
         if hasattr(module, "fused"):
             setattr(module, "fused", fused)  # noqa: B010
-
-
-def by_length(examples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The shortest first: batches of neighbours have little padding."""
-    return sorted(examples, key=lambda example: len(example["input_ids"]))
 
 
 def tidy(entry: dict[str, float]) -> dict[str, float]:

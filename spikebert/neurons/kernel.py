@@ -210,10 +210,9 @@ def precision_of(x: Tensor) -> torch.dtype:
 def counts_spikes(x: Tensor, heads: int) -> bool:
     """Whether `attend` can run on spikes made of x [..., D]: in bfloat16, on a processor that has
     it, with heads whose width is a multiple of 32."""
-    lib = library()
-    width = x.shape[-1] // heads
-    found = precision_of(x) == torch.bfloat16 and width % 32 == 0 and lib is not None
-    return bool(found and lib is not None and lib.has_counts())
+    fits = precision_of(x) == torch.bfloat16 and x.shape[-1] // heads % 32 == 0
+    lib = library() if fits else None
+    return lib is not None and bool(lib.has_counts())
 
 
 class _Attend(torch.autograd.Function):
