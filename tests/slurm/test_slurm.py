@@ -1,8 +1,8 @@
 """The workflow on a real Slurm: `make test-slurm`, which the tests of `make test` leave out.
 
-Four runs at once, each through Snakemake's command line and the profile as it is shipped: the whole
-tiny method, and three trainings that lose their job in the middle. These train slowly, by
-sleeping, so that the middle is there on any machine.
+Five runs at once, each through Snakemake's command line and the profile as it is shipped: the whole
+tiny method, the augmentation of five seeds, and three trainings that lose their job in the middle.
+These train slowly, by sleeping, so that the middle is there on any machine.
 """
 
 import contextlib
@@ -121,9 +121,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def flights(
     cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Future[Flight]]]:
-    """All four at once, under way; each result is waited for by the test that looks at it."""
+    """All five at once, under way; each result is waited for by the test that looks at it."""
     whole = yaml.safe_load((ROOT / TINY).read_text("utf-8")) | {"gpu": 1, "threads": 2}
     whole["runs"] = [{"datasets": ["films"], "models": MODELS, "seeds": [1]}]
+    quick = whole | {"runs": [{"datasets": ["films"], "models": MODELS, "seeds": [1, 2, 3, 4, 5]}]}
     rows = sum(line.endswith("\ttrain\n") for line in (ROOT / "tests/data/films_en.tsv").open())
     long = whole | {"gpu": 0, "threads": 1, "steps": {**whole["steps"]}}
     long["steps"]["pretrain"] = {
@@ -134,11 +135,16 @@ def flights(
     slow = tmp_path_factory.mktemp("slow")
     (slow / "sitecustomize.py").write_text(SLOWLY)
 
-    def fly(name: str, loss: Callable[[Flight], None] | None = None, *more: str) -> Flight:
-        flight = Flight(cluster, tmp_path_factory.getbasetemp() / name, long if loss else whole)
+    def fly(
+        name: str,
+        config: dict[str, Any],
+        *arguments: str,
+        loss: Callable[[Flight], None] | None = None,
+    ) -> Flight:
+        flight = Flight(cluster, tmp_path_factory.getbasetemp() / name, config)
         if loss:
             flight.environment["PYTHONPATH"] = str(slow)
-        flight.start(TEACHER if loss else "all", *more)
+        flight.start(*arguments)
         ends.callback(flight.process.kill)  # if a test failed
         if loss:
             loss(flight)
@@ -172,10 +178,11 @@ def flights(
     there = ("--set-resources", "pretrain:slurm_extra='--nodelist=node2 --signal=TERM@300'")
     with ThreadPoolExecutor() as pool, contextlib.ExitStack() as ends:
         yield {
-            "broken": pool.submit(fly, "broken", break_node),
-            "cancelled": pool.submit(fly, "cancelled", cancel, *there),
-            "shortened": pool.submit(fly, "shortened", shorten, *there),
-            "whole": pool.submit(fly, "whole"),
+            "broken": pool.submit(fly, "broken", long, TEACHER, loss=break_node),
+            "cancelled": pool.submit(fly, "cancelled", long, TEACHER, *there, loss=cancel),
+            "shortened": pool.submit(fly, "shortened", long, TEACHER, *there, loss=shorten),
+            "whole": pool.submit(fly, "whole", whole, "all"),
+            "quick": pool.submit(fly, "quick", quick, "all", "--until", "augment"),
         }
 
 
@@ -200,12 +207,20 @@ def test_the_whole_workflow_runs_through_slurm(flights: dict[str, Future[Flight]
         re.match("rule_([a-z0-9_]+?)(_wildcards_.*)?$", j["Comment"])[1] for j in flight.jobs()
     }
     trained = {"pretrain", "finetune", "stage1", "stage2"}
-    assert rules == trained | {"augment", "measure_energy", "probe", "cka", "calibration"}
+    assert rules == trained | {"quick_augment", "measure_energy", "probe", "cka", "calibration"}
     assert {j["JobState"] for j in flight.jobs()} == {"COMPLETED"}
     for job in flight.jobs():
         rule = re.match("rule_([a-z0-9]+)", job["Comment"])[1]
         assert has_gpu(job) == (rule in trained), job
-        assert job["NumCPUs"] == ("1" if rule == "augment" else "2"), job
+        assert job["NumCPUs"] == ("1" if rule == "quick" else "2"), job
+
+
+def test_augmentations_share_a_job(flights: dict[str, Future[Flight]]) -> None:
+    flight = flights["quick"].result()
+    jobs = flight.jobs()
+    assert {(j["Comment"], j["JobState"]) for j in jobs} == {("rule_quick_augment", "COMPLETED")}
+    assert sorted(j["NumCPUs"] for j in jobs) == ["1", "4"]  # five seeds
+    assert len(list(flight.folder.glob("work/tiny/augmented/films/*.jsonl"))) == 5
 
 
 def test_jobs_with_the_gpu_never_meet(flights: dict[str, Future[Flight]]) -> None:
