@@ -7,11 +7,14 @@ import re
 import textwrap
 import unicodedata
 from collections.abc import Iterator, Mapping
+from itertools import filterfalse
 from typing import Any
 
 SPLIT_SALT = "spikebert split 1\n"
 MAX_CHARACTERS = {"en": 600, "zh": 200}  # of a sentence; longer ones are cut
 MIN_LETTERS = {"en": 8, "zh": 4}  # letters and digits; shorter sentences are dropped
+_BRACKET = re.compile(r"-[lr][rsc]b-")
+_ASCII = {code: chr(code) if chr(code).isalnum() else None for code in range(128)}
 
 
 def normalise(text: str) -> str:
@@ -22,10 +25,11 @@ def normalise(text: str) -> str:
     >>> normalise("送餐快, 态度好。")
     '送餐快态度好'
     """
-    text = re.sub(r"-[lr][rsc]b-", " ", text.casefold())
-    if not text.isascii():
-        # Marks go in any case; a long run of them takes normalize the square of its length.
-        text = "".join(c for c in text if not unicodedata.combining(c))
+    text = _BRACKET.sub(" ", text.casefold())
+    if text.isascii():
+        return text.translate(_ASCII)
+    # Marks go in any case; a long run of them takes normalize the square of its length.
+    text = "".join(filterfalse(unicodedata.combining, text))
     return "".join(filter(str.isalnum, unicodedata.normalize("NFKD", text).casefold()))
 
 
@@ -123,6 +127,6 @@ def usable_sentences(text: str, language: str) -> list[str]:
     return [
         piece
         for sentence in split_sentences(text, language)
-        for piece in wrapper.wrap(sentence)
+        for piece in (wrapper.wrap(sentence) if len(sentence) > width else [sentence])
         if len(normalise(piece)) >= least
     ]
