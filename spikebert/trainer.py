@@ -127,11 +127,14 @@ class ExactTrainer(Trainer):
             if isinstance(rows, Stream)
             else BatchSampler(self._get_train_sampler(), size, drop_last=False)  # type: ignore[arg-type]
         )
+        ahead = self.accelerator.non_blocking
         return DataLoaderShard(
             Filled(rows),
             device=self.args.device,
             batch_sampler=Shares(batches, rank(), world()),
             collate_fn=counting(self.batches),
+            pin_memory=ahead,
+            _non_blocking=ahead,
         )
 
     def _get_eval_sampler(self, eval_dataset: Any) -> SequentialSampler:

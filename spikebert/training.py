@@ -108,6 +108,8 @@ def training_arguments(
         max_grad_norm=settings.clip_norm,
         bf16=use_bf16(settings.precision),
         use_cpu=not torch.cuda.is_available(),
+        # The next batch is read, pinned and on its way while the GPU is at this one.
+        accelerator_config={"non_blocking": torch.cuda.is_available()},
         train_sampling_strategy="group_by_length",
         eval_strategy="steps" if select else "no",
         eval_steps=every,

@@ -56,13 +56,13 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def asked(printed: str) -> dict[str, set[tuple[tuple[str, str], ...]]]:
     """By rule, the different resources of the jobs that a dry run would submit."""
-    blocks = re.findall(r"^rule (\w+):\n((?: {4}.*\n)+)", printed, re.MULTILINE)
+    blocks = re.findall(r"^( *)rule (\w+):\n((?:\1 {4}.*\n)+)", printed, re.MULTILINE)
     stay = re.findall(
         r"localrules:\n((?: {4}.*\n)+)", "\n".join(p.read_text("utf-8") for p in SNAKEFILES)
     )
     local = set(re.findall(r"\w+", " ".join(stay)))
     found: dict[str, set[tuple[tuple[str, str], ...]]] = {}
-    for rule, block in blocks:
+    for _, rule, block in blocks:  # those of a group stand further in
         if rule in local:
             continue
         line = re.search(r"resources: (.*)", block)
@@ -90,6 +90,10 @@ def test_paper_scale_asks_for_gpu_memory_and_time(clone: Path, profile: str) -> 
             assert stated, f"{rule} at the scale of the paper takes the small run's resources"
         if profile == "slurm":
             assert kind["slurm_extra"] == "--signal=TERM@300"
+    groups = printed.split("Group job quick")[1:]
+    sizes = sorted(members.count("rule augment:") for members in groups)
+    assert sizes[1:] == [4] * len(sizes[1:])
+    assert bool(sizes) == (profile == "slurm")
 
 
 def test_resources_of_the_command_line_win(clone: Path) -> None:

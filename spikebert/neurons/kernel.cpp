@@ -240,7 +240,7 @@ template <class K> struct Room {
 #pragma GCC unroll 8
             for (int64_t t = 0; t < G; t++) {
                 const Vec<L> centred = load<L>(x + d * G + t * L) - mean[t];
-                add<L>(sums[t], centred * centred);
+                add<L>(sums[t], centred, centred);
             }
         });
         for (int64_t t = 0; t < G; t++) rstd[t] = 1 / std::sqrt(sum<WIDE>(sums[t]) / D + eps);
