@@ -7,6 +7,7 @@ the selected weights, in float32, read the test rows once.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import platform
 import subprocess
 import tempfile
@@ -63,7 +64,7 @@ from .specs import SPLITS
 from .stream import Stream
 from .students import classifier, describe, encoder, new_student
 from .tasks import ACCURACY, metric_of
-from .taught import Cache, Collate, ask
+from .taught import Cache, Collate, Example, ask
 from .training import (
     FitResult,
     answers,
@@ -248,12 +249,14 @@ def supervised(
     inputs: dict[str, str],
     outputs: Outputs,
     upstream: dict[str, Any] | None = None,
-    prepare: Callable[[list[dict[str, Any]], Collate], Collate] = lambda _, collate: collate,
+    prepare: Callable[
+        [Callable[[], list[Example]], Collate], tuple[Sequence[Example], Collate]
+    ] = lambda encode, collate: (encode(), collate),
 ) -> Record | None:
     """Fit `module` on `train`, then save `model` with its tokenizer, record and predictions. Of
     several processes the first does the latter, and the others have no record to return.
 
-    `prepare` may number the training examples, and gives the collator for them.
+    `prepare` gives the training examples, which it may encode, and the collator for them.
     """
 
     def encode_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -262,8 +265,7 @@ def supervised(
     collate = collator(tokenizer)
     identity = {"run": dataclasses.asdict(run), "settings": described, **inputs}
     with checkpoint_folder(outputs.checkpoints, identity) as store:
-        examples = encode_rows(train)
-        feed = prepare(examples, collate)
+        examples, feed = prepare(lambda: encode_rows(train), collate)
         fitted = fit(
             module,
             examples,
@@ -412,29 +414,28 @@ def characters(splitter: Any, texts: Iterable[str]) -> tuple[Counter[str], Count
 def asked_once(
     cache: Cache | None,
     module: PretrainingDistillation | TaskDistillation,
-    examples: list[dict[str, Any]],
+    encode: Callable[[], list[Example]],
     collate: Collate,
     identity: dict[str, str],
     settings: DistillSettings,
-) -> Collate:
-    """The collator for training: with a cache, its batches bring what the teacher says, and the
-    examples get their row numbers."""
+) -> tuple[Sequence[Example], Collate]:
+    """The examples for training and their collator; with a cache, the batches bring what the
+    teacher says, and what is kept is not encoded again."""
+    encode = functools.cache(encode)
     if cache is None:
-        return collate
+        return encode(), collate
     taught = ask(
         cache,
         {**identity, "max_length": settings.max_length, "bf16": use_bf16(settings.precision)},
         module.teacher,
-        examples,
+        encode,
         collate,
         [layer for _, layer in module.alignment.pairs],
         use_bf16(settings.precision),
     )
     if taught is None:
-        return collate
-    for row, example in enumerate(examples):
-        example["row"] = row
-    return taught.collator(collate)
+        return encode(), collate
+    return taught.examples, taught.collator(collate)
 
 
 def stage1(
@@ -467,7 +468,7 @@ def stage1(
     if settings.max_sentences:  # the teacher's kept answers are those to fewer rows
         inputs["max_sentences"] = str(settings.max_sentences)
     with checkpoint_folder(checkpoints, described | inputs) as store:
-        examples: list[dict[str, Any]] | Stream
+        examples: Sequence[Example] | Stream
         collate: Collate = collator(tokenizer)
         if settings.window_sentences:
             examples = Stream(
@@ -479,9 +480,12 @@ def stage1(
                 settings.max_sentences,
             )
         else:
-            rows = [{"text": row["text"]} for row in read_rows(text, settings.max_sentences)]
-            examples = encode(rows, tokenizer, settings.max_length)
-            collate = asked_once(cache, module, examples, collate, inputs, settings)
+
+            def encode_text() -> list[Example]:
+                rows = [{"text": row["text"]} for row in read_rows(text, settings.max_sentences)]
+                return encode(rows, tokenizer, settings.max_length)
+
+            examples, collate = asked_once(cache, module, encode_text, collate, inputs, settings)
         fitted = fit(module, examples, None, collate, settings, settings.seed, store)
         if not is_main():
             return
@@ -547,10 +551,10 @@ def stage2(
         inputs,
         outputs,
         {"stage1": upstream} if upstream else None,
-        lambda examples, collate: asked_once(
+        lambda encode, collate: asked_once(
             cache,
             module,
-            examples,
+            encode,
             collate,
             {"text": inputs["augmented"], "teacher": inputs["teacher"]},
             settings,

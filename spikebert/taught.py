@@ -1,11 +1,13 @@
-"""What a teacher says of rows of text, kept on disk so that it is asked once.
+"""Rows of text as tokens, and what a teacher says of them, kept on disk so that each is made once.
 
 Epochs, seeds, ablations and sweeps of the student change neither teacher nor text. The cache
 is a folder of entries, each named by the digest of teacher, rows, length and layers:
 
     features.bin   bfloat16, [tokens of all rows, layers, D_teacher], memory-mapped
     logits.npy     float32, [rows, C], where the teacher is a classifier
-    taught.json    the layers, the width, and how many tokens each row has
+    input_ids.npy  int32, [tokens of all rows], memory-mapped, as are the masks and types
+    labels.npy     [rows], where there are labels
+    taught.json    the layers, the width, the columns, and how many tokens each row has
 
 The least recently used entries go when the folder outgrows its limit; rows that would not fit in it
 are not cached. Jobs that want the same entry wait for the one that makes it.
@@ -20,6 +22,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +50,25 @@ class Cache:
     limit_bytes: int
 
 
+class Kept(Sequence[Example]):
+    """The examples of an entry, each with the number of its row."""
+
+    def __init__(self, starts: np.ndarray, columns: dict[str, np.ndarray], labels: Any):
+        self.starts, self.columns, self.labels = starts, columns, labels
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, row: Any) -> Any:
+        if not 0 <= row < len(self):
+            raise IndexError(row)
+        tokens = slice(self.starts[row], self.starts[row + 1])
+        example = {name: column[tokens].tolist() for name, column in self.columns.items()}
+        if self.labels is not None:
+            example["labels"] = self.labels[row].item()
+        return example | {"row": row}
+
+
 class Taught:
     """One entry, read by row."""
 
@@ -59,8 +81,15 @@ class Taught:
         if (folder / "features.bin").stat().st_size != 2 * math.prod(shape):
             raise ValueError(f"features of {folder} are not whole")
         self.features = np.memmap(folder / "features.bin", np.uint16, "r", shape=shape)
-        logits = folder / "logits.npy"
+        logits, labels = folder / "logits.npy", folder / "labels.npy"
         self.logits = torch.from_numpy(np.load(logits)) if logits.exists() else None
+        columns = {
+            name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r"))
+            for name in about["columns"]
+        }
+        if any(len(column) != shape[0] for column in columns.values()):
+            raise ValueError(f"tokens of {folder} are not whole")
+        self.examples = Kept(self.starts, columns, np.load(labels) if labels.exists() else None)
 
     def states(self, rows: Sequence[int], tokens: int) -> tuple[Tensor | None, ...]:
         """Hidden states of these rows, padded: by layer [B, N, D_teacher], None where not kept."""
@@ -99,20 +128,18 @@ def ask(
     cache: Cache,
     identity: dict[str, Any],
     teacher: PreTrainedModel,
-    examples: Sequence[Example],
+    encode: Callable[[], Sequence[Example]],
     collate: Collate,
     layers: Sequence[int],
     autocast: bool,
 ) -> Taught | None:
-    """The entry of this teacher, these rows and layers, made if it is not there; None if it would
-    not fit.
+    """The entry of this teacher, these rows and layers, made of what `encode` gives if it is not
+    there; None if it would not fit.
 
-    `identity` holds the digests that decide the features, the layers left out; `autocast` says
-    whether the teacher runs in bfloat16, as it would beside the student.
+    `identity` holds the digests that decide the examples and the features, the layers left out;
+    `autocast` says whether the teacher runs in bfloat16, as it would beside the student.
     """
     wanted = sorted({0, *layers})
-    if size_bytes(examples, len(wanted), teacher.config.hidden_size) > cache.limit_bytes:
-        return None
     cache.folder.mkdir(parents=True, exist_ok=True)
     entry = cache.folder / digest({**identity, "layers": wanted})
     with _lock(entry):
@@ -121,6 +148,9 @@ def ask(
         try:
             taught = Taught(entry)
         except (OSError, ValueError, KeyError):  # not there, or not whole
+            examples = encode()
+            if size_bytes(examples, len(wanted), teacher.config.hidden_size) > cache.limit_bytes:
+                return None
             with whole(entry) as part:
                 _write(part, teacher, examples, collate, wanted, autocast)
             taught = Taught(entry)
@@ -171,7 +201,14 @@ def _write(
     features.flush()
     if logits is not None:
         np.save(folder / "logits.npy", logits)
-    about = {"layers": layers, "width": width, "lengths": lengths}
+    columns = [name for name in INPUTS if name in examples[0]]
+    for name in columns:
+        kind = np.int32 if name == "input_ids" else np.uint8
+        values = np.fromiter(chain.from_iterable(e[name] for e in examples), kind, starts[-1])
+        np.save(folder / f"{name}.npy", values)
+    if "labels" in examples[0]:
+        np.save(folder / "labels.npy", np.array([example["labels"] for example in examples]))
+    about = {"layers": layers, "width": width, "columns": columns, "lengths": lengths}
     (folder / "taught.json").write_text(json.dumps(about), encoding="utf-8")
 
 

@@ -174,7 +174,7 @@ def fit(
         model=model,
         args=arguments,
         data_collator=collate,
-        train_dataset=train if isinstance(train, Stream) else list(train),
+        train_dataset=train,
         eval_dataset=by_length(dev) if dev else None,
         compute_metrics=scorer(metric) if dev else None,
         callbacks=[signals, Often(checkpoint_minutes())],

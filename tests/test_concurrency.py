@@ -161,7 +161,7 @@ def taught(folder, names, limit=10**7, pause=0.0):
         model.register_forward_pre_hook(lambda *_: time.sleep(pause))
     found = []
     for name in names:
-        kept = ask(Cache(folder, limit), {"text": name}, model, examples(), collate, LAYERS, False)
+        kept = ask(Cache(folder, limit), {"text": name}, model, examples, collate, LAYERS, False)
         assert kept is not None
         found.append(hashlib.sha256(kept.features.tobytes()).hexdigest())
     return found

@@ -1,8 +1,10 @@
 """The teacher's answers on disk: what is read back, who makes it, and what goes when it is full."""
 
+import math
 import multiprocessing
 import os
 
+import numpy as np
 import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertModel
@@ -41,9 +43,8 @@ def entries(folder):
     return sorted(path.parent.name for path in folder.glob("*/taught.json"))
 
 
-def asked(folder, rows=None, kind=BertForSequenceClassification, limit=10**6, name="a"):
-    rows = rows or examples()
-    return ask(Cache(folder, limit), {"text": name}, teacher(kind), rows, collate, [1, 3], False)
+def asked(folder, encode=examples, kind=BertForSequenceClassification, limit=10**6, name="a"):
+    return ask(Cache(folder, limit), {"text": name}, teacher(kind), encode, collate, [1, 3], False)
 
 
 def test_states_and_logits_are_the_teachers(tmp_path):
@@ -67,12 +68,39 @@ def test_states_and_logits_are_the_teachers(tmp_path):
 
 def test_a_batch_brings_what_was_said_of_its_rows(tmp_path):
     taught, rows = asked(tmp_path), examples()
-    numbered = [{**row, "row": i} for i, row in enumerate(rows)]
-    batch = taught.collator(collate)([numbered[1], numbered[3]])
+    batch = taught.collator(collate)([taught.examples[1], taught.examples[3]])
     assert batch["input_ids"].shape == (2, 7)
     assert torch.equal(batch["teacher_logits"], taught.logits[[1, 3]])
     assert torch.equal(batch["states"][3], taught.states([1, 3], 7)[3])
     assert set(taught.collator(collate)(rows[:2])) == {"input_ids", "attention_mask"}
+
+
+@pytest.mark.parametrize("labels", [None, [0, -100, 2, 1, 0], [0.5, math.nan, 1.0, -3.25, 2.0]])
+@pytest.mark.parametrize("pairs", [False, True])
+def test_examples_are_kept_as_they_were(tmp_path, labels, pairs):
+    made = examples()
+    for row, example in enumerate(made):
+        if pairs:
+            example["token_type_ids"] = [0] + [1] * (LENGTHS[row] - 1)
+        if labels:
+            example["labels"] = labels[row]
+    first = asked(tmp_path, lambda: made).examples
+    again = asked(tmp_path, None).examples  # not encoded again
+    for found in (first, again):
+        assert len(found) == len(made)
+        assert repr(list(found)) == repr([e | {"row": i} for i, e in enumerate(made)])
+    with pytest.raises(IndexError):
+        first[len(made)]
+
+
+def test_an_entry_without_tokens_is_made_again(tmp_path):
+    whole = list(asked(tmp_path).examples)
+    (entry,) = tmp_path.glob("*/taught.json")
+    ids = entry.with_name("input_ids.npy")
+    np.save(ids, np.load(ids)[:-1])
+    assert list(asked(tmp_path).examples) == whole
+    ids.unlink()
+    assert list(asked(tmp_path).examples) == whole
 
 
 def test_an_encoder_has_no_logits(tmp_path):
