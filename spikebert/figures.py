@@ -61,6 +61,7 @@ OTHER = "#CC79A7"
 PAPER_COLOUR = "0.25"
 COLUMNS = 3
 PANEL_WIDTH = 2.6  # inches
+PATTERNS = ("--", ":", "-.")  # of a model's variants
 
 Notes = Mapping[str, Mapping[str, Any]]
 Label = tuple[str, str]  # model, variant
@@ -87,14 +88,25 @@ def _labels(groups: Mapping[Key, Sequence[Record]]) -> list[Label]:
     return sorted(labels, key=lambda x: (models.index(x[0]), x[1] != BASE, x[1]))
 
 
+def _told_apart(groups: Mapping[Key, list[Record]]) -> dict[Key, list[Record]]:
+    """Without the variants of a model that has more of them than there are patterns."""
+    variants = Counter(model for model, variant in _labels(groups) if variant != BASE)
+    return {
+        (dataset, model, variant): members
+        for (dataset, model, variant), members in groups.items()
+        if variant == BASE or variants[model] <= len(PATTERNS)
+    }
+
+
 def accuracy_figure(records: Iterable[Record], notes: Notes) -> Figure:
     """Test accuracy: a panel for each dataset, a line for each model.
 
     Small dots are seeds, the large one is their mean, the bar its 95 % interval; squares are dense
     networks, whose spiking twins have their colour. A diamond is the paper's value, hollow if it is
-    recalled. A dataset of `notes` without records says why.
+    recalled. A dataset of `notes` without records says why. Variants of a model are left out where
+    there are more than three: tables and the figures of sweeps have them.
     """
-    groups = group(records, notes)
+    groups = _told_apart(group(records, notes))
     labels = _labels(groups)
     datasets = list(dict.fromkeys([*notes, *(dataset for dataset, _, _ in groups)]))
     columns = min(COLUMNS, len(datasets))
@@ -178,9 +190,6 @@ def _add_accuracy_legend(figure: Figure, analogues: bool, twins: bool) -> None:
     )
 
 
-PATTERNS = ("--", ":", "-.")
-
-
 def curves_figure(records: Iterable[Record], notes: Notes) -> Figure:
     """Training loss (above) and accuracy on dev (below) against updates, a column for each dataset.
 
@@ -193,12 +202,7 @@ def curves_figure(records: Iterable[Record], notes: Notes) -> Figure:
         for key, members in group(records, notes).items()
         if any("step" in entry for record in members for entry in record.history)
     }
-    variants = Counter(model for model, variant in _labels(groups) if variant != BASE)
-    groups = {
-        (dataset, model, variant): members
-        for (dataset, model, variant), members in groups.items()
-        if variant == BASE or variants[model] <= len(PATTERNS)
-    }
+    groups = _told_apart(groups)
     datasets = list(dict.fromkeys(dataset for dataset, _, _ in groups))
     labels = _labels(groups)
     styles = dict(_line_styles(labels))

@@ -97,12 +97,15 @@ def test_curves_show_loss_and_accuracy_of_every_seed() -> None:
     assert styles == {"-", "--"}  # the variant is dashed
 
 
-def test_curves_leave_out_variants_that_no_pattern_tells_apart() -> None:
+def test_variants_that_no_pattern_tells_apart_are_left_out() -> None:
     variants = ["base", "a", "b", "c", "d"]
     for count in (4, 5):
         records = [make_record("mr", "spikebert", 1, 0.8, v) for v in variants[:count]]
         drawn = curves_figure(records, NOTES).axes[0].get_lines()
         assert len(drawn) == len({line.get_linestyle() for line in drawn}) == {4: 4, 5: 1}[count]
+        rows = accuracy_figure(records, {}).axes[0].get_yticklabels()
+        assert len(rows) == {4: 4, 5: 1}[count]
+        assert rows[0].get_text() == "spikebert"
 
 
 def test_curves_without_history_say_so() -> None:
