@@ -59,7 +59,7 @@ def tfidf(
     answers, guesses = (model.predict(texts).tolist() for texts in x[1:])
     described = {"tfidf": dataclasses.asdict(settings) | {"language": language}}
     result = Record(
-        **{k: v for k, v in dataclasses.asdict(run).items() if k != "teacher"},
+        **run.without("teacher", "augment"),
         **(judge(corpus, "dev", y[1], answers) | judge(corpus, "test", y[2], guesses)),
         n_train=len(y[0]),
         n_dev=len(y[1]),

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from .errors import Interrupted, UserError
-from .settings import LARGEST_SEED, check
+from .settings import LARGEST_SEED, AugmentSettings, check, schema_of
 from .strict_json import parse_json
 
 app = typer.Typer(
@@ -79,7 +79,7 @@ def parse(text: str, what: str = "--settings") -> dict[str, Any]:
 
 def settings_of(text: str, *names: str) -> list[Any]:
     """The settings objects of `names` ("model" or a step) in --settings."""
-    from .settings import ALGORITHM, STEPS, AugmentSettings, ModelSettings, build
+    from .settings import ALGORITHM, STEPS, ModelSettings, build
 
     classes = {"model": ModelSettings, "augment": AugmentSettings, **STEPS}
     values = parse(text)
@@ -112,6 +112,7 @@ RUN_SCHEMA: dict[str, Any] = {
         "seed": {"type": "integer", "minimum": 0, "maximum": LARGEST_SEED},
         **dict.fromkeys(("id", "dataset", "source", "model", "variant"), _TEXT),
         "teacher": {"type": ["string", "null"]},
+        "augment": schema_of(AugmentSettings),
     },
 }
 NOTES_SCHEMA: dict[str, Any] = {
@@ -140,7 +141,7 @@ def run_of(text: str) -> Any:
     except TypeError as error:
         raise UserError(
             "--run",
-            expected="id, dataset, source, model, variant, seed and optionally teacher",
+            expected="id, dataset, source, model, variant, seed and optionally teacher and augment",
             got=error,
             fix="name each of them once",
         ) from None

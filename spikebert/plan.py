@@ -78,9 +78,13 @@ class Run:
 
     @property
     def name(self) -> str:
-        """JSON that names the run in its record; nothing in it changes the weights but the seed."""
+        """JSON of what its record says that no other input of its last step does; nothing in it
+        changes the weights but the seed."""
         words = ("id", "dataset", "source", "model", "variant", "seed", "teacher")
-        return canonical({word: getattr(self, word) for word in words})
+        told = {word: getattr(self, word) for word in words}
+        if "augment" in self.settings:
+            told["augment"] = self.settings["augment"]
+        return canonical(told)
 
     def step(self, step: str) -> str:
         """JSON of the settings that matter to `step`, and the version of its algorithm."""

@@ -134,6 +134,11 @@ class Run:
     variant: str
     seed: int
     teacher: str | None = None
+    augment: dict[str, Any] | None = None  # the settings of the rows that it trains on
+
+    def without(self, *names: str) -> dict[str, Any]:
+        """Its fields but for these."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in names}
 
 
 def versions() -> dict[str, str]:
@@ -204,8 +209,10 @@ def finish(
         logits = predict_logits(Classifier(model), encode_rows(rows), collate)
         predictions = answers(logits).tolist()
         judged |= judge(corpus, split, [row["label"] for row in rows], predictions)
+    if run.augment:
+        settings = settings | {"augment": run.augment}
     record = Record(
-        **{k: v for k, v in dataclasses.asdict(run).items() if k != "teacher"},
+        **run.without("teacher", "augment"),
         **judged,
         n_train=n_train,
         n_dev=len(corpus.dev),
@@ -263,7 +270,7 @@ def supervised(
         return encode(rows, tokenizer, settings.max_length)
 
     collate = collator(tokenizer)
-    identity = {"run": dataclasses.asdict(run), "settings": described, **inputs}
+    identity = {"run": run.without("augment"), "settings": described, **inputs}
     with checkpoint_folder(outputs.checkpoints, identity) as store:
         examples, feed = prepare(lambda: encode_rows(train), collate)
         fitted = fit(

@@ -22,10 +22,11 @@ from .metrics import summarise
 from .paper import BEST_BETA, BEST_TIMESTEPS
 from .records import Record, read_accuracies
 from .schema import BASE, SECTIONS
-from .settings import digest
 from .tables import ANALOGUE_NOTE, Key, group
 
 Groups = Mapping[Key, Sequence[Record]]
+Settings = dict[str, Any]  # by dotted name
+AUGMENT = "augment."
 Points = dict[Any, tuple[str, str]]  # model and variant by the place on the axis
 MARKERS = "osD^vP"
 # Okabe and Ito's, in the order of the sets.
@@ -65,7 +66,7 @@ FIGURES: dict[str, tuple[Axis, ...]] = {
 }
 
 
-def flat(record: Record) -> dict[str, Any]:
+def flat(record: Record) -> Settings:
     """The settings of a record by dotted name; one that is younger than the record has its
     default."""
     return {
@@ -80,9 +81,20 @@ def _defaults(section: str) -> dict[str, Any]:
     return dataclasses.asdict(SECTIONS[section]()) if section in SECTIONS else {}
 
 
+def both_known(one: Settings, other: Settings) -> tuple[Settings, Settings]:
+    """Two runs' settings, without those of augmentation where either does not know its own, as
+    older records do not."""
+
+    def rest(side: Settings) -> Settings:
+        return {name: value for name, value in side.items() if not name.startswith(AUGMENT)}
+
+    both = all(len(rest(side)) < len(side) for side in (one, other))
+    return (one, other) if both else (rest(one), rest(other))
+
+
 def as_many_rows(one: Record, other: Record) -> bool:
-    """Whether two runs had as many training rows, which tells of their augmentation: it is not in
-    the settings of a record. Seeds draw a little more or less of it."""
+    """Whether two runs had as many training rows, which tells of their augmentation where their
+    settings do not. Seeds draw a little more or less of it."""
     return abs(one.n_train - other.n_train) <= 0.02 * max(one.n_train, other.n_train)
 
 
@@ -93,20 +105,25 @@ def sweep(groups: Groups, dataset: str, setting: str) -> Points:
     Of several such lines the one with the most values is taken, and where two have as many, that of
     the base runs: a sweep may stand on a cheaper variant than the base.
     """
-    lines: list[tuple[str, Record, Points]] = []
+    lines: list[tuple[Settings, Record, Points]] = []
     for (name, model, variant), members in groups.items():  # base first
         own = flat(members[0])
         if (name, model) != (dataset, "spikebert") or setting not in own:
             continue
-        value, rest = own.pop(setting), digest(own)
+        value = own.pop(setting)
         for other, first, points in lines:
-            if other == rest and as_many_rows(first, members[0]):
+            if _alike(other, own) and as_many_rows(first, members[0]):
                 points.setdefault(value, (model, variant))
                 break
         else:
-            lines.append((rest, members[0], {value: (model, variant)}))
+            lines.append((own, members[0], {value: (model, variant)}))
     longest = max((points for *_, points in lines), key=len, default={})  # the first of these
     return dict(sorted(longest.items(), key=lambda point: (point[0] is None, point[0])))
+
+
+def _alike(one: Settings, other: Settings) -> bool:
+    mine, theirs = both_known(one, other)
+    return mine == theirs
 
 
 def stands_on(points: Points) -> str | None:
@@ -130,7 +147,7 @@ def text_points(groups: Groups, dataset: str) -> Points:
     if found:
         own = {k: v for k, v in flat(records[0][1]).items() if not k.startswith("stage1.")}
         for (name, model, variant), members in groups.items():
-            alone = (name, model) == (dataset, "stage2_only") and flat(members[0]) == own
+            alone = (name, model) == (dataset, "stage2_only") and _alike(flat(members[0]), own)
             if alone and as_many_rows(members[0], records[0][1]):
                 found.setdefault(0, (model, variant))
     return dict(sorted(found.items()))

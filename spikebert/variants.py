@@ -13,7 +13,7 @@ from .ablation import caveats
 from .evidence import Evidence, Label, compare
 from .metrics import summarise
 from .schema import BASE
-from .sweeps import as_many_rows, flat
+from .sweeps import as_many_rows, both_known, flat
 
 COLUMNS = (
     "dataset",
@@ -35,9 +35,9 @@ WIDE = ("changed", "note")
 NOTE = (
     "against: a variant named `x-y` is compared with `x`, where that ran, any other with the base. "
     "changed: the variant's value of each setting that differs, and the value of the runs that it "
-    "is compared with; augmentation is not in the settings of a record, but where it differs the "
-    "number of training rows does. difference: on the seeds that both have; mean, sd: of all seeds "
-    "of the variant, in percent."
+    "is compared with; older records do not know how their rows were augmented, but the number of "
+    "training rows tells most of it. difference: on the seeds that both have; mean, sd: of all "
+    "seeds of the variant, in percent."
 )
 
 
@@ -45,7 +45,7 @@ def changes(evidence: Evidence, dataset: str, label: Label, other: Label) -> dic
     """Settings of the first that the other has otherwise, and its training rows, if these are more
     or fewer -> (value, the other's value)."""
     one, two = (evidence.of(dataset, side)[0] for side in (label, other))
-    mine, theirs = flat(one), flat(two)
+    mine, theirs = both_known(flat(one), flat(two))
     if not as_many_rows(one, two):
         mine["rows"], theirs["rows"] = one.n_train, two.n_train
     names = sorted(mine.keys() | theirs.keys())

@@ -230,7 +230,10 @@ def test_steps_are_told_of_their_own_settings_alone() -> None:
         "variant": "base",
         "seed": 1,
         "teacher": "films.teacher.base.s1",
+        "augment": run.settings["augment"],
     }
+    direct = plan([{"models": ["direct"]}]).of("direct")["films.direct.base.s1"]
+    assert "augment" not in json.loads(direct.name)
 
 
 def test_stage1_is_shared_by_seeds_and_by_variants_of_stage2() -> None:

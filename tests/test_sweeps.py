@@ -63,6 +63,21 @@ def test_a_sweep_does_not_mix_runs_of_more_and_fewer_rows():
     assert list(sweep(groups, "mr", "model.timesteps")) == [4, 8]
 
 
+def test_a_sweep_does_not_mix_augmentations_where_both_are_known():
+    def make(variant, augment, **model):
+        chosen = settings(**model) | ({"augment": augment} if augment else {})
+        return make_record("mr", "spikebert", 1, 0.8, variant, settings=chosen)
+
+    made = [
+        make("base", {"p_mask": 0.1}),
+        make("masked", {"p_mask": 0.2}, timesteps=2),
+        make("same", {"p_mask": 0.1}, timesteps=8),
+        make("older", None, timesteps=12),
+    ]
+    assert list(sweep(group(made), "mr", "model.timesteps")) == [4, 8, 12]
+    assert list(sweep(group(made), "mr", "augment.p_mask")) == [0.1]
+
+
 def test_a_sweep_may_stand_on_another_variant():
     def make(accuracy, variant, timesteps, epochs=0.5):
         chosen = settings(timesteps=timesteps) | {"stage2": {"epochs": epochs}}

@@ -44,6 +44,19 @@ def test_a_variant_of_more_rows_says_how_many():
     assert beta["changed"] == f"model.beta 0.5 for 0.9; rows {few} for {more}"
 
 
+def test_a_variant_says_how_its_rows_are_augmented_otherwise():
+    made = Runs()
+    for variant, augment in (
+        ("base", {"p_mask": 0.1}),
+        ("masked", {"p_mask": 0.2}),
+        ("older", None),
+    ):
+        chosen = {"model": {"beta": 0.9}} | ({"augment": augment} if augment else {})
+        made.add("mr", "spikebert", [0.8], variant, chosen)
+    masked, older = (row for _, row in variants_table(made.evidence()).iterrows())
+    assert (masked["changed"], older["changed"]) == ("augment.p_mask 0.2 for 0.1", "")
+
+
 def test_what_cannot_be_compared_says_why():
     lonely = Runs().add("mr", "spikebert", [0.8], "warm", SHORT)
     notes = OWN | {"mr": {"source": "snippets", "analogue": True}}

@@ -286,8 +286,10 @@ def test_the_same_run_twice_at_once_is_refused_until_unlocked(tmp_path: Path) ->
 def test_every_run_has_a_record_predictions_and_a_model(done: Path) -> None:
     runs = make_plan(yaml.safe_load((ROOT / TINY).read_text("utf-8"))).runs
     records = read_records((done / "results/tiny/records").glob("*.json"))
-    assert {record.id for record in records} == {run.id for run in runs}
+    known = {record.id: record for record in records}
+    assert known.keys() == {run.id for run in runs}
     for run in runs:
+        assert known[run.id].settings.get("augment") == run.settings.get("augment")
         assert (done / f"results/tiny/predictions/{run.id}.csv").is_file()
         weights = done / f"work/tiny/models/{run.id}/model.safetensors"
         assert weights.is_file() == (run.model != "tfidf")
