@@ -57,14 +57,14 @@ NO_STAGE1 = "no_stage1"
 
 # By the keys of `paper.ABLATION`. The paper does not say at which stage its losses are left out:
 # here it is stage 2, so that all rows share stage 1's student. Without stage 2 the student of
-# stage 1 learns from the gold labels alone. Augmentation is not in the settings of a record.
+# stage 1 learns from the gold labels alone. Older records do not say how they were augmented.
 PARTS: dict[str, Part] = {
     NO_STAGE1: Part("without stage 1"),
     "no_stage2": Part(
         "without stage 2",
         {"stage2": {"feature_weight": 0.0, "embedding_weight": 0.0, "logits_weight": 0.0}},
     ),
-    "no_augmentation": Part("without augmentation"),
+    "no_augmentation": Part("without augmentation", {"augment": {"enabled": False}}),
     "no_feature": Part("without L_fea", {"stage2": {"feature_weight": 0.0}}),
     "no_embedding": Part("without L_emb", {"stage2": {"embedding_weight": 0.0}}),
     "no_logits": Part("without L_logits", {"stage2": {"logits_weight": 0.0}}),

@@ -396,6 +396,10 @@ def test_a_variant_has_to_be_what_its_name_says():
     for table in (ablation_table, claims_table):
         with pytest.raises(UserError, match=r"mr\.spikebert\.no_logits\.s1[\s\S]*logits_weight 0"):
             table(runs.evidence())
+    known = Runs().add("mr", "spikebert", [0.9], "no_augmentation", {"augment": {"enabled": True}})
+    with pytest.raises(UserError, match=r"augment\.enabled False"):
+        ablation_table(known.evidence())
+    ablation_table(Runs().add("mr", "spikebert", [0.9], "no_augmentation").evidence())
 
 
 # Files
