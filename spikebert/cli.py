@@ -112,7 +112,7 @@ RUN_SCHEMA: dict[str, Any] = {
         "seed": {"type": "integer", "minimum": 0, "maximum": LARGEST_SEED},
         **dict.fromkeys(("id", "dataset", "source", "model", "variant"), _TEXT),
         "teacher": {"type": ["string", "null"]},
-        "augment": schema_of(AugmentSettings),
+        "augment": {**schema_of(AugmentSettings), "type": ["object", "null"]},
     },
 }
 NOTES_SCHEMA: dict[str, Any] = {
