@@ -174,8 +174,8 @@ def config_schema() -> dict[str, Any]:
             "teacher_cache_gib": {
                 "type": "number",
                 "minimum": 0,
-                "description": "disk for the hidden states of teachers, which all runs on the same "
-                "text then share; 0 asks the teacher anew in every run",
+                "description": "disk for the tokens of texts and the hidden states of teachers, "
+                "which all runs on the same text then share; 0 asks the teacher anew in every run",
             },
             "checkpoint_minutes": {
                 "type": "number",

@@ -210,11 +210,13 @@ def _draw(panel: Axes, groups: Groups, axis: Axis, notes: Notes) -> list[str]:
     if axis is TEXT:
         panel.set_xscale("symlog", linthresh=min(tick for tick in ticks if tick))
     labels = [tick if words_at_ticks else _number(tick) for tick in ticks]
-    panel.set_xticks([places[tick] for tick in ticks], labels)
+    # Large numbers lie close to each other.
+    slanted: dict[str, Any] = {"rotation": 30, "ha": "right"} if axis is TEXT else {}
+    panel.set_xticks([places[tick] for tick in ticks], labels, **slanted)
     panel.xaxis.set_minor_locator(NullLocator())
     if axis.best is not None:
         panel.axvline(axis.best, color="0.6", linestyle=":", zorder=0)
-    panel.legend()
+    panel.legend(ncols=2 if len(lines) > 3 else 1)
     return list(lines)
 
 
