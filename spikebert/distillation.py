@@ -11,9 +11,15 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import BertForMaskedLM, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from .errors import UserError
+from .last_layer import prepare_last_layer
 from .losses import Alignment, gold_loss, label_loss, logits_loss
 from .modeling import SpikeBertPreTrainedModel
 from .settings import DistillSettings, Stage2Settings
@@ -23,11 +29,18 @@ States = tuple[Tensor | None, ...] | None  # of the teacher, by layer: [B, N, D_
 
 
 class Classifier(nn.Module):
-    """Any Hugging Face classifier under its labels alone: the teacher, the direct student."""
+    """Any Hugging Face classifier under its labels alone: the teacher, the direct student.
 
-    def __init__(self, model: nn.Module):
+    Only logits are read, so the last layer of a BERT is computed at the first token, unless it is
+    to be `whole`: the same values.
+    """
+
+    def __init__(self, model: nn.Module, whole: bool = False):
         super().__init__()
         self.model = model
+        bert = model.bert if isinstance(model, BertForSequenceClassification) else None
+        first = not whole and bert is not None and prepare_last_layer(bert)
+        self.reading = {"read_first": True} if first else {}
 
     def forward(
         self,
@@ -39,8 +52,8 @@ class Classifier(nn.Module):
     ) -> dict[str, Tensor]:
         """ids, mask and, of pairs, types [B, N], labels [B] -> logits [B, C] and, with labels,
         the `gold_loss` of the rows that are counted [B]."""
-        types = types_for(self.model, token_type_ids)
-        logits = self.model(input_ids=input_ids, attention_mask=attention_mask, **types).logits
+        options = types_for(self.model, token_type_ids) | self.reading
+        logits = self.model(input_ids=input_ids, attention_mask=attention_mask, **options).logits
         if labels is None:
             return {"logits": logits}
         return {"loss": gold_loss(logits, labels, counted), "logits": logits}

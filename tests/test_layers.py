@@ -12,7 +12,18 @@ PACKAGE = Path(__file__).parents[1] / "spikebert"
 # From the bottom to the top; a new module has to find its place here.
 LAYERS = [
     {"distributed", "warm"},
-    {"errors", "specs", "strict_json", "texts", "paper", "metrics", "losses", "neurons", "signals"},
+    {
+        "errors",
+        "specs",
+        "strict_json",
+        "texts",
+        "paper",
+        "metrics",
+        "losses",
+        "last_layer",
+        "neurons",
+        "signals",
+    },
     {"settings", "sums", "tasks", "gpus", "pool", "adamw"},
     {"costs", "hub"},
     {

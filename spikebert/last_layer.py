@@ -1,0 +1,50 @@
+"""The last layer of a BERT, computed only where it is read.
+
+A classifier reads the first token. Of the other tokens its state needs keys and values alone:
+queries and all products after attention are left out for them. Values and gradients are those of
+the whole layer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from transformers import BertModel
+from transformers.models.bert.modeling_bert import BertCrossAttention, BertLayer
+
+attend: Any = BertCrossAttention.forward  # it uses nothing that self-attention lacks
+
+
+class LastLayer(BertLayer):
+    """A layer of the same weights, which is whole unless a call says where it is read."""
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        *others: Any,
+        read_first: bool = False,
+        **kwargs: Any,
+    ) -> Tensor:
+        """States [B, N, D] and mask [B, 1, N or 1, N] -> [B, N, D]; with `read_first` those of the
+        first token, [B, 1, D]."""
+        if read_first:
+            tokens = hidden_states[:, :1]
+            mask = None if attention_mask is None else attention_mask[:, :, :1]
+            context = attend(self.attention.self, tokens, hidden_states, mask, **kwargs)[0]
+        else:
+            whole: Tensor = super().forward(hidden_states, attention_mask, *others, **kwargs)
+            return whole
+        read: Tensor = self.feed_forward_chunk(self.attention.output(context, tokens))
+        return read
+
+
+def prepare_last_layer(bert: BertModel) -> bool:
+    """Let calls of this BERT say where its last layer is read; False for one that is left as it
+    is, a decoder. Its weights, their names and what it says without being told stay the same."""
+    layers = bert.encoder.layer
+    if bert.config.is_decoder or not layers or type(layers[-1]) not in (BertLayer, LastLayer):
+        return False
+    layers[-1].__class__ = LastLayer
+    return True

@@ -1,0 +1,171 @@
+"""A BERT's last layer where it is read: values and gradients of the whole layer, the same files."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+)
+from transformers.models.bert.modeling_bert import BertLayer
+
+from spikebert.distillation import Classifier
+from spikebert.last_layer import LastLayer, prepare_last_layer
+from spikebert.training import file_digest
+
+WIDTH, LAYERS = 16, 3
+
+
+def config_of(**settings: Any) -> BertConfig:
+    sizes = {"hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": 2}
+    return BertConfig(**{"vocab_size": 50, "intermediate_size": 64} | sizes | settings)
+
+
+def without_dropout(**settings: Any) -> BertConfig:
+    """Models to be compared while they train: each of them draws its own dropout."""
+    return config_of(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **settings)
+
+
+def classifiers(**settings: Any) -> tuple[Classifier, Classifier]:
+    """One that reads the first token, and its whole twin; trained somewhat, so that biases and
+    norms are not at their start."""
+    torch.manual_seed(0)
+    model = BertForSequenceClassification(without_dropout(num_labels=3, **settings)).train()
+    with torch.no_grad():
+        for values in model.parameters():
+            values.add_(0.1 * torch.randn_like(values))
+    twin = copy.deepcopy(model)
+    return Classifier(model).train(), Classifier(twin, whole=True).train()
+
+
+def batch_of(lengths: list[int], tokens: int = 9, pairs: bool = False) -> dict[str, Tensor]:
+    draw = torch.Generator().manual_seed(1)
+    mask = (torch.arange(tokens) < torch.tensor(lengths)[:, None]).long()
+    ids = torch.randint(5, 50, mask.shape, generator=draw) * mask
+    batch = {"input_ids": ids, "attention_mask": mask}
+    batch["labels"] = torch.randint(3, (len(lengths),), generator=draw)
+    if pairs:
+        batch["token_type_ids"] = (torch.arange(tokens) > 3).long() * mask
+    return batch
+
+
+def trained(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Outputs and gradients, of every parameter or an error."""
+    model.zero_grad()
+    out = model(**batch)
+    out["loss"].backward()
+    found = {name: value.detach() for name, value in out.items()}
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        found[f"gradient of {name}"] = parameter.grad.clone()
+    return found
+
+
+BATCHES = {
+    "padding": batch_of([9, 2, 5, 1]),
+    "no padding": batch_of([9, 9, 9]),
+    "pairs": batch_of([9, 6, 8], pairs=True),
+    "one row": batch_of([7]),
+    "one token": batch_of([1, 1], tokens=1),
+}
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
+def test_first_token_alone_gives_logits_and_gradients_of_all(
+    batch: dict[str, Tensor], attention: str
+) -> None:
+    ours, whole = classifiers(attn_implementation=attention)
+    torch.testing.assert_close(trained(ours, batch), trained(whole, batch), rtol=1e-5, atol=1e-6)
+    with torch.inference_mode():
+        found, expected = (model.eval()(**batch)["logits"] for model in (ours, whole))
+    torch.testing.assert_close(found, expected)
+
+
+def test_first_token_alone_in_bfloat16() -> None:
+    found = []
+    for model in classifiers():
+        with torch.autocast("cpu", torch.bfloat16):
+            found.append(trained(model, BATCHES["padding"]))
+    torch.testing.assert_close(*found, rtol=0.05, atol=0.02)
+
+
+def test_first_token_alone_with_checkpointed_gradients() -> None:
+    ours, whole = classifiers()
+    ours.model.activation_checkpointing_enable()
+    found, expected = (trained(model, BATCHES["padding"]) for model in (ours, whole))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_dropout_is_that_of_the_whole_layer_on_average() -> None:
+    torch.manual_seed(0)
+    model = BertForSequenceClassification(config_of(num_hidden_layers=1)).train()
+    ids = torch.randint(5, 50, (1, 6)).expand(4000, -1)
+    mask, means = torch.ones_like(ids), []
+    with torch.no_grad():
+        for whole in (False, True):
+            logits = Classifier(model, whole)(ids, mask)["logits"]
+            means.append(torch.cat([logits.mean(0), logits.std(0)]))
+    torch.testing.assert_close(*means, rtol=0.1, atol=0.01)
+
+
+def products(model: nn.Module, batch: dict[str, Tensor]) -> int:
+    """Multiplications forward and backward, without those of attention."""
+    with FlopCounterMode(display=False) as counter:
+        model(**batch)["loss"].backward()
+    counts = counter.get_flop_counts()["Global"]
+    return sum(count for op, count in counts.items() if str(op).endswith("mm")) // 2
+
+
+def test_the_products_that_are_saved() -> None:
+    batch = BATCHES["padding"]
+    ours, whole = classifiers()
+    rows, tokens = batch["input_ids"].shape
+    # 10 of a layer's 12 D^2 per token: query, output and MLP; once forward, twice backward.
+    saved = 3 * 10 * WIDTH**2 * rows * (tokens - 1)
+    assert products(whole, batch) - products(ours, batch) == saved
+
+
+def test_states_that_are_asked_for_are_whole() -> None:
+    ours, whole = classifiers(attn_implementation="eager")
+    assert type(ours.model.bert.encoder.layer[-1]) is LastLayer
+    batch = {name: value for name, value in BATCHES["padding"].items() if name != "labels"}
+    asked = {"output_hidden_states": True, "output_attentions": True}
+    found, expected = (model.model.eval()(**batch, **asked) for model in (ours, whole))
+    assert found.keys() == expected.keys() == {"logits", "hidden_states", "attentions"}
+    assert torch.equal(found.logits, expected.logits)
+    for name, layers in (("hidden_states", LAYERS + 1), ("attentions", LAYERS)):
+        assert len(found[name]) == layers
+        assert all(map(torch.equal, found[name], expected[name]))
+
+
+def test_the_same_files_are_saved(tmp_path: Path) -> None:
+    ours, whole = classifiers()
+    assert ours.state_dict().keys() == whole.state_dict().keys()
+    for name, model in (("ours", ours), ("whole", whole)):
+        trained(model, BATCHES["padding"])
+        model.model.save_pretrained(tmp_path / name)
+    assert file_digest(tmp_path / "ours") == file_digest(tmp_path / "whole")
+    loaded = BertForSequenceClassification.from_pretrained(tmp_path / "ours")
+    assert type(loaded.bert.encoder.layer[-1]) is BertLayer
+
+
+def test_other_models_are_left_as_they_are() -> None:
+    distil = DistilBertForSequenceClassification(
+        DistilBertConfig(vocab_size=50, dim=WIDTH, n_layers=2, n_heads=2, hidden_dim=64)
+    )
+    kinds = [type(module) for module in distil.modules()]
+    assert not Classifier(distil).reading
+    assert [type(module) for module in distil.modules()] == kinds
+    decoder = BertForSequenceClassification(config_of(is_decoder=True))
+    assert not Classifier(decoder).reading
+    assert type(decoder.bert.encoder.layer[-1]) is BertLayer
+    assert not prepare_last_layer(BertModel(config_of(num_hidden_layers=0)))
