@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from transformers import (
+    BertConfig,
     BertForMaskedLM,
     BertForSequenceClassification,
     PreTrainedConfig,
@@ -62,19 +63,26 @@ class Classifier(nn.Module):
 class MaskedWords(BertForMaskedLM):
     """A BERT that learns to guess the words behind its masks.
 
-    Its parent says a word for every token, and learns from the masked ones: here only they reach
-    the vocabulary, which is most of the work of a small model. The loss is the same.
+    Its parent says a word for every token, and learns from the masked ones: here only they go on
+    from the last layer's attention to the vocabulary, which is most of the work of a small model.
+    The loss is the same.
     """
+
+    def __init__(self, config: BertConfig):
+        super().__init__(config)
+        if not prepare_last_layer(self.bert):
+            raise ValueError("MaskedWords: expected a BERT that reads both ways, got a decoder")
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor
     ) -> dict[str, Tensor]:
         """ids, mask and labels [B, N], -100 for what was not masked -> the mean cross-entropy."""
-        states = self.bert(input_ids, attention_mask).last_hidden_state
-        masked = labels >= 0
-        logits = self.cls(states[masked]).float()
-        total = nn.functional.cross_entropy(logits, labels[masked], reduction="sum")
-        return {"loss": total / masked.sum().clamp_min(1)}
+        words = labels.flatten()
+        masked = (words >= 0).nonzero().squeeze(1)
+        states = self.bert(input_ids, attention_mask, read_at=masked).last_hidden_state
+        logits = self.cls(states).float()
+        total = nn.functional.cross_entropy(logits, words[masked], reduction="sum")
+        return {"loss": total / max(1, len(masked))}
 
 
 def types_for(model: nn.Module, token_type_ids: Tensor | None) -> dict[str, Tensor]:

@@ -1,8 +1,8 @@
 """The last layer of a BERT, computed only where it is read.
 
-A classifier reads the first token. Of the other tokens its state needs keys and values alone:
-queries and all products after attention are left out for them. Values and gradients are those of
-the whole layer.
+A classifier reads the first token, a masked language model the words behind its masks. Of the other
+tokens such a state needs keys and values alone: all products after attention are left out for them
+and, where only the first token is read, queries. Values and gradients are those of the whole layer.
 """
 
 from __future__ import annotations
@@ -25,14 +25,19 @@ class LastLayer(BertLayer):
         attention_mask: Tensor | None = None,
         *others: Any,
         read_first: bool = False,
+        read_at: Tensor | None = None,
         **kwargs: Any,
     ) -> Tensor:
         """States [B, N, D] and mask [B, 1, N or 1, N] -> [B, N, D]; with `read_first` those of the
-        first token, [B, 1, D]."""
+        first token, [B, 1, D]; with `read_at` [M], numbers of tokens from 0 to B N - 1, [M, D]."""
         if read_first:
             tokens = hidden_states[:, :1]
             mask = None if attention_mask is None else attention_mask[:, :, :1]
             context = attend(self.attention.self, tokens, hidden_states, mask, **kwargs)[0]
+        elif read_at is not None:
+            tokens = hidden_states.flatten(0, 1).index_select(0, read_at)
+            context = self.attention.self(hidden_states, attention_mask, **kwargs)[0]
+            context = context.flatten(0, 1).index_select(0, read_at)
         else:
             whole: Tensor = super().forward(hidden_states, attention_mask, *others, **kwargs)
             return whole

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     BertConfig,
+    BertForMaskedLM,
     BertForSequenceClassification,
     BertModel,
     DistilBertConfig,
@@ -17,7 +19,7 @@ from transformers import (
 )
 from transformers.models.bert.modeling_bert import BertLayer
 
-from spikebert.distillation import Classifier
+from spikebert.distillation import Classifier, MaskedWords
 from spikebert.last_layer import LastLayer, prepare_last_layer
 from spikebert.training import file_digest
 
@@ -169,3 +171,68 @@ def test_other_models_are_left_as_they_are() -> None:
     assert not Classifier(decoder).reading
     assert type(decoder.bert.encoder.layer[-1]) is BertLayer
     assert not prepare_last_layer(BertModel(config_of(num_hidden_layers=0)))
+    with pytest.raises(ValueError, match="decoder"):
+        MaskedWords(config_of(is_decoder=True))
+
+
+# Masked words
+
+
+class WholeMaskedWords(BertForMaskedLM):
+    """The plain twin: the loss of the parent class, which says a word for every token."""
+
+    def forward(self, **batch: Tensor) -> dict[str, Tensor]:
+        return {"loss": super().forward(**batch).loss}
+
+
+def masked_words(**settings: Any) -> tuple[MaskedWords, WholeMaskedWords]:
+    torch.manual_seed(0)
+    config = without_dropout(**settings)
+    ours, whole = MaskedWords(config).train(), WholeMaskedWords(config).train()
+    with torch.no_grad():
+        for values in ours.parameters():
+            values.add_(0.1 * torch.randn_like(values))
+    whole.load_state_dict(ours.state_dict())
+    return ours, whole
+
+
+def masked(batch: dict[str, Tensor], share: float = 0.4) -> dict[str, Tensor]:
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    chosen = torch.rand(ids.shape, generator=torch.Generator().manual_seed(2)) < share
+    labels = torch.where(chosen & mask.bool(), ids, -100)
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("name", ["padding", "no padding", "one row"])
+def test_masked_words_alone_give_loss_and_gradients_of_all(name: str, attention: str) -> None:
+    ours, whole = masked_words(attn_implementation=attention)
+    batch = masked(BATCHES[name])
+    assert (batch["labels"] >= 0).any()
+    torch.testing.assert_close(trained(ours, batch), trained(whole, batch), rtol=1e-5, atol=1e-6)
+
+
+def test_masked_words_alone_in_bfloat16_and_with_checkpointed_gradients() -> None:
+    ours, whole = masked_words()
+    ours.activation_checkpointing_enable()
+    batch, found = masked(BATCHES["padding"]), []
+    for model in (ours, whole):
+        with torch.autocast("cpu", torch.bfloat16):
+            found.append(trained(model, batch))
+    torch.testing.assert_close(*found, rtol=0.05, atol=0.02)
+
+
+def test_a_batch_without_masked_words_has_gradients_of_zero() -> None:
+    ours, _ = masked_words()
+    found = trained(ours, masked(BATCHES["padding"], share=0.0))
+    assert not any(value.any() for value in found.values())
+
+
+def test_the_same_bert_is_saved(tmp_path: Path) -> None:
+    ours, whole = masked_words()
+    for name, model in (("ours", ours), ("whole", whole)):
+        trained(model, masked(BATCHES["padding"]))
+        model.bert.save_pretrained(tmp_path / name)
+    assert file_digest(tmp_path / "ours") == file_digest(tmp_path / "whole")
+    saved = load_file(tmp_path / "ours" / "model.safetensors")
+    assert saved.keys() == ours.bert.state_dict().keys()
