@@ -315,6 +315,7 @@ def test_kernel_for_any_processor_is_the_same(portable, monkeypatch, dtype, widt
     loose = 1e-5 if dtype == torch.float32 else 1e-2
     torch.testing.assert_close(ours[1], theirs[1], rtol=loose, atol=loose)
     assert not any((portable.has_tiles(), portable.has_pairs(), portable.has_counts()))
+    assert not portable.has_lookups()
 
 
 def test_layer_starts_at_rest_each_time():

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 SOURCES = tuple(
     Path(__file__).with_name(f"{name}.cpp")
-    for name in ("kernel", "products", "pairs", "attention", "adamw")
+    for name in ("kernel", "products", "pairs", "lookup", "attention", "adamw")
 )
 HEADER = Path(__file__).with_name("registers.h")
 # The membrane's sums are not contracted, so that fp32 spikes are bitwise the plain neuron's.
@@ -31,6 +31,8 @@ FLAGS = ("-O3", "-ffp-contract=off", "-fno-math-errno", "-std=c++17", "-shared",
 OPTIONAL = (("-march=native", "-fopenmp"), ("-march=native",), ())
 SURROGATE_NUMBERS = {"atan": 0, "sigmoid": 1, "triangle": 2, "rectangle": 3}
 DTYPES = (torch.float32, torch.bfloat16)
+LOOK_UPS = "SPIKEBERT_LOOK_UPS"  # 0: never; 1: wherever they can run; else where they pay
+WORD, FEWEST = 15, 128  # rows in a word of bits; rows of a product that is looked up
 
 
 class Call(ctypes.Structure):
@@ -202,6 +204,54 @@ def weight_gradient(dy: Tensor, x: Tensor) -> Tensor:
     return out
 
 
+def planes_of(x: Tensor, outputs: int) -> int:
+    """In how many planes of bits a product of x [..., K] is looked up (lookup.cpp): 1 if x holds
+    zeros and ones alone, 2 if it holds counts up to 3, both in bfloat16; 0 if it is multiplied."""
+    width = x.shape[-1]
+    fits = x.dtype == torch.bfloat16 and width % 32 == outputs % 32 == 0
+    lib = library() if fits and x.numel() >= FEWEST * width else None
+    wanted = {"0": 3, "1": 1}.get(os.environ.get(LOOK_UPS, ""), 2)
+    if lib is None or lib.has_lookups() < wanted:
+        return 0
+    found: int = lib.planes(pointer(x), *map(ctypes.c_int64, (x.numel(), torch.get_num_threads())))
+    return found
+
+
+def look_up(x: Tensor, weight: Tensor, planes: int) -> Tensor:
+    """x W^T, [..., N] in bfloat16: counts x [..., K] in bfloat16, W [N, K]; see `planes_of`."""
+    y = x.new_empty(*x.shape[:-1], weight.shape[0])
+    sizes = (x.numel() // x.shape[-1], *weight.shape, planes, torch.get_num_threads())
+    lib = library()
+    assert lib is not None
+    weight = weight.float().contiguous()
+    lib.look_up(*map(pointer, (x, weight, y)), *map(ctypes.c_int64, sizes))
+    return y
+
+
+def packed(x: Tensor, planes: int) -> Tensor:
+    """Counts x [..., K] as `look_up_gradient` reads them: bits in int16, [planes, M / 15, K] for
+    the M rows of x."""
+    rows, width = x.numel() // x.shape[-1], x.shape[-1]
+    words = x.new_empty(planes, -(-rows // WORD), width, dtype=torch.int16)
+    lib = library()
+    assert lib is not None
+    sizes = (rows, width, planes, torch.get_num_threads())
+    lib.pack_spikes(*map(pointer, (x, words)), *map(ctypes.c_int64, sizes))
+    return words
+
+
+def look_up_gradient(dy: Tensor, words: Tensor) -> Tensor:
+    """dy^T x, [N, K] in float32: dy [M, N] in bfloat16, x `packed` [planes, M / 15, K]."""
+    planes, _, width = words.shape
+    out = dy.new_empty(dy.shape[1], width, dtype=torch.float32)
+    sizes = (*dy.shape, width, planes, torch.get_num_threads())
+    lib = library()
+    assert lib is not None
+    dy = dy.contiguous()
+    lib.look_up_gradient(*map(pointer, (dy, words, out)), *map(ctypes.c_int64, sizes))
+    return out
+
+
 def precision_of(x: Tensor) -> torch.dtype:
     """What products of x on the processor are made in: autocast's dtype, or x's."""
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
@@ -264,8 +314,13 @@ class _Fused(torch.autograd.Function):
         *norms: Tensor,
     ) -> tuple[Tensor, ...]:
         precision = None if weight is None else weight.dtype
-        weight = None if weight is None else weight.to(x.dtype)
-        y = x if weight is None else nn.functional.linear(x, weight)
+        planes = 0 if weight is None else planes_of(x, weight.shape[0])
+        y, kept = x, None if planes else x
+        if weight is not None:
+            wide, weight = weight, weight.to(x.dtype)
+            y = look_up(x, wide, planes) if planes else nn.functional.linear(x, weight)
+        if planes and ctx.needs_input_grad[1]:
+            kept = packed(x, planes)
         call = form.call(y, bool(norms), 0 if residual is None else residual.shape[0])
         lib = library()
         assert lib is not None
@@ -279,8 +334,8 @@ class _Fused(torch.autograd.Function):
                 *map(pointer, (form.keep_of(part), residual, out)),
                 form.stats_of(part, stats),
             )
-        ctx.save_for_backward(x, weight, None if weight is None else y, shift, stats, *norms)
-        ctx.call, ctx.form, ctx.precision = call, form, precision
+        ctx.save_for_backward(kept, weight, None if weight is None else y, shift, stats, *norms)
+        ctx.call, ctx.form, ctx.precision, ctx.planes = call, form, precision, planes
         return outs
 
     @staticmethod
@@ -306,7 +361,11 @@ class _Fused(torch.autograd.Function):
         dx, dweight = dy, None
         if weight is not None:
             dx = dy @ weight
-            dweight = weight_gradient(dy.flatten(0, -2), x.flatten(0, -2)).to(ctx.precision)
+            rows = dy.flatten(0, -2)
+            if ctx.planes == 0:
+                dweight = weight_gradient(rows, x.flatten(0, -2)).to(ctx.precision)
+            elif x is not None:
+                dweight = look_up_gradient(rows, x).to(ctx.precision)
         over = grads[0] if added in (0, form.steps) else grads[0].sum(0, keepdim=True)
         return dx, dweight, dshift, over if added else None, None, *changes
 
