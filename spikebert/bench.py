@@ -10,9 +10,10 @@ Four builds of one shape, on the same sentences:
 
 Builds take turns, so that a slower minute of the machine falls on all of them, on batches whose
 lengths stand for the corpus. The *floor* of a step is the time of its matrix products alone, run by
-torch one after the other in bfloat16 in the same rounds; the *own floor* that of the same products
-as ours runs them, with its own for the gradients of the weights. Memory is the peak of a
-process of its own for each build.
+torch one after the other in bfloat16 in the same rounds; a step may take less where products of
+spikes are looked up. The *own floor* is that of the same products as ours runs them: those that it
+looks up, and its own for the gradients of the weights. Memory is the peak of a process of its own
+for each build.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ from .corpora import read_rows
 from .costs import product_macs, product_shapes, training_macs
 from .errors import UserError
 from .neurons import LIF
-from .neurons.kernel import weight_gradient
+from .neurons.kernel import look_up, look_up_gradient, packed, planes_of, weight_gradient
 from .settings import ModelSettings
 from .steps import commit, hardware, versions
 from .students import classifier, new_student
@@ -187,23 +188,34 @@ def seconds(function: Callable[..., object], *arguments: object) -> float:
     return time.perf_counter() - start
 
 
-def by_torch(dy: Tensor, x: Tensor) -> Tensor:
-    return dy.T @ x
+def highest_counts(shape: ModelSettings) -> Iterator[int]:
+    """The highest count of spikes that the input of each linear layer can hold, in the order of
+    `product_shapes`: 1 between the two of a sub-block, and in the stream what was added to it."""
+    for block in range(shape.num_hidden_layers):
+        stream = 1 if shape.residual == "membrane" else 1 + 2 * block
+        yield from [stream] * 3
+        yield 1
+        yield 1 if shape.residual == "membrane" else stream + 1
+        yield 1
 
 
-def run_products(
-    shape: ModelSettings,
-    rows: int,
-    tokens: int,
-    to_weight: Callable[[Tensor, Tensor], Tensor] = by_torch,
-) -> None:
-    """The matrix products of one update and nothing else: the floor of its time. `to_weight` makes
-    those of dY [M, N] and X [M, K] to dW [N, K]."""
-    for m, k, n in product_shapes(shape, rows, tokens):
-        x, w = torch.ones(m, k, dtype=torch.bfloat16), torch.ones(n, k, dtype=torch.bfloat16)
-        grad = x @ w.T  # forward
+def run_products(shape: ModelSettings, rows: int, tokens: int, ours: bool = False) -> None:
+    """The matrix products of one update and nothing else: the floor of its time, by torch or as
+    `ours` makes them, of inputs whose counts of spikes are the highest that they can be."""
+    shapes = product_shapes(shape, rows, tokens)
+    for (m, k, n), most in zip(shapes, highest_counts(shape), strict=True):
+        x = torch.full((m, k), most, dtype=torch.bfloat16)
+        wide = torch.ones(n, k)
+        w = wide.bfloat16()
+        planes = planes_of(x, n) if ours else 0
+        grad = look_up(x, wide, planes) if planes else x @ w.T
         grad @ w  # to the input
-        to_weight(grad, x)
+        if planes:
+            look_up_gradient(grad, packed(x, planes))
+        elif ours:
+            weight_gradient(grad, x)
+        else:
+            grad.T @ x
     size = (shape.timesteps, rows, shape.num_attention_heads, tokens)
     q = torch.ones(*size, shape.hidden_size // shape.num_attention_heads, dtype=torch.bfloat16)
     for _ in range(3 * shape.num_hidden_layers):
@@ -249,9 +261,10 @@ def interleaved(
             asked = [seconds(build.infer, fed) for _ in range(times)]
             training[build.name].append(median(spent) / rows)
             inference[build.name].append(median(asked) / rows)
-        for name, to_weight in (("floor", by_torch), ("own_floor", weight_gradient)):
-            spent = [seconds(run_products, shape, rows, tokens, to_weight) for _ in range(repeats)]
-            floors[name].append(median(spent) / rows)
+        for name, values in floors.items():
+            own = name == "own_floor"
+            spent = [seconds(run_products, shape, rows, tokens, own) for _ in range(repeats)]
+            values.append(median(spent) / rows)
         macs.append(training_macs(shape, rows, tokens))
     rows = batches[0]["input_ids"].shape[0]
     trained = {name: fmean(values) for name, values in training.items()}

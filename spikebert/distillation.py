@@ -7,7 +7,7 @@ Their forward returns {"loss", "logits", named losses}; `training.fit` needs no 
 from __future__ import annotations
 
 import inspect
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +19,8 @@ from transformers import (
     PreTrainedModel,
 )
 
+from .dense import choose_attention, prepare_last_layer
 from .errors import UserError
-from .last_layer import prepare_last_layer
 from .losses import Alignment, gold_loss, label_loss, logits_loss
 from .modeling import SpikeBertPreTrainedModel
 from .settings import DistillSettings, Stage2Settings
@@ -42,6 +42,10 @@ class Classifier(nn.Module):
         bert = model.bert if isinstance(model, BertForSequenceClassification) else None
         first = not whole and bert is not None and prepare_last_layer(bert)
         self.reading = {"read_first": True} if first else {}
+
+    def train(self, mode: bool = True) -> Self:
+        choose_attention(self.model, mode)
+        return super().train(mode)
 
     def forward(
         self,
@@ -72,6 +76,10 @@ class MaskedWords(BertForMaskedLM):
         super().__init__(config)
         if not prepare_last_layer(self.bert):
             raise ValueError("MaskedWords: expected a BERT that reads both ways, got a decoder")
+
+    def train(self, mode: bool = True) -> Self:
+        choose_attention(self, mode)
+        return super().train(mode)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor

@@ -4,7 +4,7 @@ positions and BERT's own dropout (0.1) and is otherwise trained as the spiking o
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from .configuration import SpikeBertConfig
+from .dense import choose_attention
 from .modeling import (
     SpikeBertForSequenceClassification,
     SpikeBertModel,
@@ -83,6 +84,10 @@ class DenseStudent(nn.Module):
     def __init__(self, model: PreTrainedModel):
         super().__init__()
         self.model = model
+
+    def train(self, mode: bool = True) -> Self:
+        choose_attention(self.model, mode)
+        return super().train(mode)
 
     @property
     def config(self) -> PreTrainedConfig:

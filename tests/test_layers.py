@@ -20,7 +20,7 @@ LAYERS = [
         "paper",
         "metrics",
         "losses",
-        "last_layer",
+        "dense",
         "neurons",
         "signals",
     },

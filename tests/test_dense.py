@@ -1,4 +1,4 @@
-"""A BERT's last layer where it is read: values and gradients of the whole layer, the same files."""
+"""What a dense BERT need not compute: values and gradients of the whole, the same files."""
 
 import copy
 from pathlib import Path
@@ -16,11 +16,15 @@ from transformers import (
     BertModel,
     DistilBertConfig,
     DistilBertForSequenceClassification,
+    PreTrainedModel,
 )
 from transformers.models.bert.modeling_bert import BertLayer
 
+from spikebert.configuration import SpikeBertConfig
+from spikebert.dense import LastLayer, prepare_last_layer
 from spikebert.distillation import Classifier, MaskedWords
-from spikebert.last_layer import LastLayer, prepare_last_layer
+from spikebert.modeling import SpikeBertForSequenceClassification
+from spikebert.students import DenseStudent
 from spikebert.training import file_digest
 
 WIDTH, LAYERS = 16, 3
@@ -80,12 +84,21 @@ BATCHES = {
 }
 
 
+def attend_by(attention: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Either attention in training, as on a GPU and on a processor."""
+    monkeypatch.setattr(
+        "spikebert.distillation.choose_attention",
+        lambda model, _: model.set_attn_implementation(attention),
+    )
+
+
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
 def test_first_token_alone_gives_logits_and_gradients_of_all(
-    batch: dict[str, Tensor], attention: str
+    batch: dict[str, Tensor], attention: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours, whole = classifiers(attn_implementation=attention)
+    attend_by(attention, monkeypatch)
+    ours, whole = classifiers()
     torch.testing.assert_close(trained(ours, batch), trained(whole, batch), rtol=1e-5, atol=1e-6)
     with torch.inference_mode():
         found, expected = (model.eval()(**batch)["logits"] for model in (ours, whole))
@@ -124,7 +137,7 @@ def products(model: nn.Module, batch: dict[str, Tensor]) -> int:
     with FlopCounterMode(display=False) as counter:
         model(**batch)["loss"].backward()
     counts = counter.get_flop_counts()["Global"]
-    return sum(count for op, count in counts.items() if str(op).endswith("mm")) // 2
+    return sum(count for op, count in counts.items() if str(op).endswith((".mm", ".addmm"))) // 2
 
 
 def test_the_products_that_are_saved() -> None:
@@ -137,7 +150,7 @@ def test_the_products_that_are_saved() -> None:
 
 
 def test_states_that_are_asked_for_are_whole() -> None:
-    ours, whole = classifiers(attn_implementation="eager")
+    ours, whole = classifiers()
     assert type(ours.model.bert.encoder.layer[-1]) is LastLayer
     batch = {name: value for name, value in BATCHES["padding"].items() if name != "labels"}
     asked = {"output_hidden_states": True, "output_attentions": True}
@@ -205,8 +218,11 @@ def masked(batch: dict[str, Tensor], share: float = 0.4) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("name", ["padding", "no padding", "one row"])
-def test_masked_words_alone_give_loss_and_gradients_of_all(name: str, attention: str) -> None:
-    ours, whole = masked_words(attn_implementation=attention)
+def test_masked_words_alone_give_loss_and_gradients_of_all(
+    name: str, attention: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attend_by(attention, monkeypatch)
+    ours, whole = masked_words()
     batch = masked(BATCHES[name])
     assert (batch["labels"] >= 0).any()
     torch.testing.assert_close(trained(ours, batch), trained(whole, batch), rtol=1e-5, atol=1e-6)
@@ -236,3 +252,44 @@ def test_the_same_bert_is_saved(tmp_path: Path) -> None:
     assert file_digest(tmp_path / "ours") == file_digest(tmp_path / "whole")
     saved = load_file(tmp_path / "ours" / "model.safetensors")
     assert saved.keys() == ours.bert.state_dict().keys()
+
+
+def kinds() -> list[nn.Module]:
+    words, _ = masked_words()
+    bert = BertForSequenceClassification(without_dropout(num_labels=2))
+    distil = DistilBertForSequenceClassification(
+        DistilBertConfig(vocab_size=50, dim=WIDTH, n_layers=2, n_heads=2, hidden_dim=64)
+    )
+    return [Classifier(bert), DenseStudent(BertModel(without_dropout())), Classifier(distil), words]
+
+
+def test_training_on_a_processor_attends_by_products_and_reading_does_not() -> None:
+    for module in kinds():
+        model = getattr(module, "model", module)
+        for training, attention in ((True, "eager"), (False, "sdpa"), (True, "eager")):
+            assert module.train(training) is module
+            assert module.training == model.training == training
+            assert {part.config._attn_implementation for part in parts(model)} == {attention}
+
+
+def parts(model: nn.Module) -> list[PreTrainedModel]:
+    return [part for part in model.modules() if isinstance(part, PreTrainedModel)]
+
+
+def test_both_attentions_agree() -> None:
+    _, whole = classifiers()
+    batch = BATCHES["padding"]
+    with torch.inference_mode():
+        trained_with = whole.train()(**batch)["logits"]
+        read_with = whole.eval()(**batch)["logits"]
+    torch.testing.assert_close(trained_with, read_with)
+
+
+def test_a_spiking_model_is_left_as_it_is() -> None:
+    model = SpikeBertForSequenceClassification(
+        SpikeBertConfig(vocab_size=50, hidden_size=WIDTH, num_attention_heads=2)
+    )
+    before = model.config._attn_implementation
+    for training in (True, False):
+        Classifier(model).train(training)
+        assert model.config._attn_implementation == before

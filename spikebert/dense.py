@@ -1,16 +1,21 @@
-"""The last layer of a BERT, computed only where it is read.
+"""A dense BERT at less cost: the same values and gradients.
 
-A classifier reads the first token, a masked language model the words behind its masks. Of the other
-tokens such a state needs keys and values alone: all products after attention are left out for them
-and, where only the first token is read, queries. Values and gradients are those of the whole layer.
+Its last layer is computed only where it is read. A classifier reads the first token, a masked
+language model the words behind its masks. Of the other tokens such a state needs keys and values
+alone: all products after attention are left out for them and, where only the first token is read,
+queries.
+
+Its attention is the one that is faster: PyTorch's fused attention has no dropout on a processor,
+and with what it then falls back to a training step takes 3 to 13 % longer than with products and a
+softmax.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-from transformers import BertModel
+from torch import Tensor, nn
+from transformers import BertModel, PreTrainedModel
 from transformers.models.bert.modeling_bert import BertCrossAttention, BertLayer
 
 attend: Any = BertCrossAttention.forward  # it uses nothing that self-attention lacks
@@ -53,3 +58,13 @@ def prepare_last_layer(bert: BertModel) -> bool:
         return False
     layers[-1].__class__ = LastLayer
     return True
+
+
+def choose_attention(model: nn.Module, training: bool) -> None:
+    """Let a dense model attend by products and a softmax ("eager") where it is trained on a
+    processor, and by PyTorch's fused attention ("sdpa") elsewhere; others are left as they are."""
+    if not isinstance(model, PreTrainedModel) or not model._supports_sdpa:
+        return
+    wanted = "eager" if training and model.device.type == "cpu" else "sdpa"
+    if model.config._attn_implementation != wanted:
+        model.set_attn_implementation(wanted)
