@@ -26,8 +26,8 @@ constexpr int64_t WORDS = 12, BLOCK = WORDS * WORD;              // of products 
 constexpr int64_t OUTPUTS = 8;                                   // side by side
 constexpr int64_t TABLES = WORDS * GROUPS * OUTPUTS * WHOLE;     // numbers in the tables of a block
 constexpr int64_t CHUNK = 2048;                                  // rows m packed at a time
-constexpr float LARGEST = 32700;                                 // leaves room for what rounding adds
-constexpr int16_t PLANES[] = {0x00c0, 0x4000};  // bits of bfloat16 that tell 1 and 3, 2 and 3
+constexpr float LARGEST = 32670;  // and half a unit more for each of BLOCK numbers: what rounding can add
+constexpr int16_t PLANES[] = {0x00c0, 0x4000};                   // bits of bfloat16 that tell 1 and 3, 2 and 3
 constexpr int16_t COUNTS[] = {0, 0x3f80, 0x4000, 0x4040};        // 0 to 3
 
 int64_t pieces(int64_t all, int64_t size) { return (all + size - 1) / size; }
