@@ -29,6 +29,7 @@ Settings = dict[str, Any]  # by dotted name
 AUGMENT = "augment."
 Points = dict[Any, tuple[str, str]]  # model and variant by the place on the axis
 MARKERS = "osD^vP"
+MANY = 3  # lines that leave no room for a legend
 # Okabe and Ito's, in the order of the sets.
 SET_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#000000")
 
@@ -161,6 +162,8 @@ def sweep_figure(groups: Groups, axes: Sequence[Axis], notes: Notes) -> Figure:
     drawn = [_draw(panel, groups, axis, notes) for panel, axis in zip(panels, axes, strict=True)]
     if any(notes.get(name, {}).get("analogue") for names in drawn for name in names):
         figure.supxlabel(f"* {ANALOGUE_NOTE}", fontsize=6)
+    if max(map(len, drawn)) > MANY:
+        figure.set_figwidth(1.35 * figure.get_figwidth())  # the legend stands beside
     return figure
 
 
@@ -216,7 +219,8 @@ def _draw(panel: Axes, groups: Groups, axis: Axis, notes: Notes) -> list[str]:
     panel.xaxis.set_minor_locator(NullLocator())
     if axis.best is not None:
         panel.axvline(axis.best, color="0.6", linestyle=":", zorder=0)
-    panel.legend(ncols=2 if len(lines) > 3 else 1)
+    beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
+    panel.legend(**beside if len(lines) > MANY else {})
     return list(lines)
 
 
