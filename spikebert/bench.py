@@ -43,7 +43,7 @@ from .corpora import read_rows
 from .costs import product_macs, product_shapes, training_macs
 from .errors import UserError
 from .neurons import LIF
-from .neurons.kernel import look_up, look_up_gradient, packed, planes_of, weight_gradient
+from .neurons.kernel import multiply, packed, weight_gradient
 from .settings import ModelSettings
 from .steps import commit, hardware, versions
 from .students import classifier, new_student
@@ -207,13 +207,10 @@ def run_products(shape: ModelSettings, rows: int, tokens: int, ours: bool = Fals
         x = torch.full((m, k), most, dtype=torch.bfloat16)
         wide = torch.ones(n, k)
         w = wide.bfloat16()
-        planes = planes_of(x, n) if ours else 0
-        grad = look_up(x, wide, planes) if planes else x @ w.T
+        grad, planes = multiply(x, wide, w) if ours else (x @ w.T, 0)
         grad @ w  # to the input
-        if planes:
-            look_up_gradient(grad, packed(x, planes))
-        elif ours:
-            weight_gradient(grad, x)
+        if ours:
+            weight_gradient(grad, packed(x, planes))
         else:
             grad.T @ x
     size = (shape.timesteps, rows, shape.num_attention_heads, tokens)

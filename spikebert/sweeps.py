@@ -219,8 +219,10 @@ def _draw(panel: Axes, groups: Groups, axis: Axis, notes: Notes) -> list[str]:
     panel.xaxis.set_minor_locator(NullLocator())
     if axis.best is not None:
         panel.axvline(axis.best, color="0.6", linestyle=":", zorder=0)
-    beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
-    panel.legend(**beside if len(lines) > MANY else {})
+    if len(lines) > MANY:
+        panel.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    else:
+        panel.legend()
     return list(lines)
 
 

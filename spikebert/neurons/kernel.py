@@ -189,18 +189,36 @@ class Form:
         return [pointer(y, first), pointer(shift, first), pointer(weight), pointer(bias)]
 
 
-def weight_gradient(dy: Tensor, x: Tensor) -> Tensor:
-    """dy^T x, [N, K], of dy [M, N] and x [M, K]; in float32 where the processor has bfloat16 tiles
-    or vectors and N and K are multiples of 32, else torch's product in their dtype."""
+def _run(name: str, tensors: Sequence[Tensor], *sizes: int) -> int:
+    """Call a function of the library on contiguous tensors, sizes and the number of threads."""
     lib = library()
+    assert lib is not None
+    numbers = map(ctypes.c_int64, (*sizes, torch.get_num_threads()))
+    found: int = getattr(lib, name)(*map(pointer, tensors), *numbers)
+    return found
+
+
+def multiply(x: Tensor, weight: Tensor, narrow: Tensor) -> tuple[Tensor, int]:
+    """x W^T [..., N] of x [..., K] and W [N, K], of which `narrow` is the copy in x's dtype; and in
+    how many planes it was looked up, see `planes_of`."""
+    planes = planes_of(x, weight.shape[0])
+    return look_up(x, weight, planes) if planes else nn.functional.linear(x, narrow), planes
+
+
+def weight_gradient(dy: Tensor, x: Tensor) -> Tensor:
+    """dy^T x, [N, K], of dy [M, N] and x [..., K] of M rows, or what is `packed` of it; in float32
+    where x is bits, or where the processor has bfloat16 tiles or vectors and N and K are multiples
+    of 32, else torch's product in their dtype."""
+    if x.dtype == torch.int16:
+        return look_up_gradient(dy, x)
+    lib, x = library(), x.flatten(0, -2)
     rows, width = dy.shape
     ours = dy.dtype == x.dtype == torch.bfloat16 and width % 32 == x.shape[1] % 32 == 0 < rows
     if not ours or lib is None or not (lib.has_tiles() or lib.has_pairs()):
         return dy.T @ x
     out = dy.new_empty(width, x.shape[1], dtype=torch.float32)
-    multiply = lib.weight_gradient_by_tiles if lib.has_tiles() else lib.weight_gradient_by_pairs
-    sizes = map(ctypes.c_int64, (rows, *out.shape, torch.get_num_threads()))
-    multiply(*map(pointer, (dy.contiguous(), x.contiguous(), out)), *sizes)
+    name = "weight_gradient_by_" + ("tiles" if lib.has_tiles() else "pairs")
+    _run(name, (dy.contiguous(), x.contiguous(), out), rows, *out.shape)
     return out
 
 
@@ -213,30 +231,25 @@ def planes_of(x: Tensor, outputs: int) -> int:
     wanted = {"0": 3, "1": 1}.get(os.environ.get(LOOK_UPS, ""), 2)
     if lib is None or lib.has_lookups() < wanted:
         return 0
-    found: int = lib.planes(pointer(x), *map(ctypes.c_int64, (x.numel(), torch.get_num_threads())))
-    return found
+    return _run("planes", [x], x.numel())
 
 
 def look_up(x: Tensor, weight: Tensor, planes: int) -> Tensor:
     """x W^T, [..., N] in bfloat16: counts x [..., K] in bfloat16, W [N, K]; see `planes_of`."""
     y = x.new_empty(*x.shape[:-1], weight.shape[0])
-    sizes = (x.numel() // x.shape[-1], *weight.shape, planes, torch.get_num_threads())
-    lib = library()
-    assert lib is not None
-    weight = weight.float().contiguous()
-    lib.look_up(*map(pointer, (x, weight, y)), *map(ctypes.c_int64, sizes))
+    rows = x.numel() // x.shape[-1]
+    _run("look_up", (x, weight.float().contiguous(), y), rows, *weight.shape, planes)
     return y
 
 
 def packed(x: Tensor, planes: int) -> Tensor:
-    """Counts x [..., K] as `look_up_gradient` reads them: bits in int16, [planes, M / 15, K] for
-    the M rows of x."""
+    """What `weight_gradient` wants of x [..., K]: x itself or, of counts that are looked up, their
+    bits in int16, [planes, M / 15, K] for the M rows of x."""
+    if not planes:
+        return x
     rows, width = x.numel() // x.shape[-1], x.shape[-1]
     words = x.new_empty(planes, -(-rows // WORD), width, dtype=torch.int16)
-    lib = library()
-    assert lib is not None
-    sizes = (rows, width, planes, torch.get_num_threads())
-    lib.pack_spikes(*map(pointer, (x, words)), *map(ctypes.c_int64, sizes))
+    _run("pack_spikes", (x, words), rows, width, planes)
     return words
 
 
@@ -244,11 +257,7 @@ def look_up_gradient(dy: Tensor, words: Tensor) -> Tensor:
     """dy^T x, [N, K] in float32: dy [M, N] in bfloat16, x `packed` [planes, M / 15, K]."""
     planes, _, width = words.shape
     out = dy.new_empty(dy.shape[1], width, dtype=torch.float32)
-    sizes = (*dy.shape, width, planes, torch.get_num_threads())
-    lib = library()
-    assert lib is not None
-    dy = dy.contiguous()
-    lib.look_up_gradient(*map(pointer, (dy, words, out)), *map(ctypes.c_int64, sizes))
+    _run("look_up_gradient", (dy.contiguous(), words, out), *dy.shape, width, planes)
     return out
 
 
@@ -271,13 +280,10 @@ class _Attend(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
         steps, batch, tokens, width = q.shape
-        numbers = (steps * batch, tokens, heads, width // heads, torch.get_num_threads())
-        ctx.sizes = tuple(map(ctypes.c_int64, numbers))
+        ctx.sizes = (steps * batch, tokens, heads, width // heads)
         ctx.save_for_backward(q, k, v)
         y = torch.empty_like(q)
-        lib = library()
-        assert lib is not None
-        lib.attention_forward(*map(pointer, (q, k, v, y)), *ctx.sizes)
+        _run("attention_forward", (q, k, v, y), *ctx.sizes)
         return y
 
     @staticmethod
@@ -285,9 +291,7 @@ class _Attend(torch.autograd.Function):
         given = ctx.saved_tensors
         grads = [torch.empty_like(x) for x in given]
         grad = grad.to(given[0].dtype).contiguous()
-        lib = library()
-        assert lib is not None
-        lib.attention_backward(*map(pointer, (*given, grad, *grads)), *ctx.sizes)
+        _run("attention_backward", (*given, grad, *grads), *ctx.sizes)
         return *grads, None
 
 
@@ -314,13 +318,12 @@ class _Fused(torch.autograd.Function):
         *norms: Tensor,
     ) -> tuple[Tensor, ...]:
         precision = None if weight is None else weight.dtype
-        planes = 0 if weight is None else planes_of(x, weight.shape[0])
-        y, kept = x, None if planes else x
+        y = x
+        kept: Tensor | None = x
         if weight is not None:
             wide, weight = weight, weight.to(x.dtype)
-            y = look_up(x, wide, planes) if planes else nn.functional.linear(x, weight)
-        if planes and ctx.needs_input_grad[1]:
-            kept = packed(x, planes)
+            y, planes = multiply(x, wide, weight)
+            kept = packed(x, planes) if ctx.needs_input_grad[1] else None
         call = form.call(y, bool(norms), 0 if residual is None else residual.shape[0])
         lib = library()
         assert lib is not None
@@ -335,7 +338,7 @@ class _Fused(torch.autograd.Function):
                 form.stats_of(part, stats),
             )
         ctx.save_for_backward(kept, weight, None if weight is None else y, shift, stats, *norms)
-        ctx.call, ctx.form, ctx.precision, ctx.planes = call, form, precision, planes
+        ctx.call, ctx.form, ctx.precision = call, form, precision
         return outs
 
     @staticmethod
@@ -361,11 +364,8 @@ class _Fused(torch.autograd.Function):
         dx, dweight = dy, None
         if weight is not None:
             dx = dy @ weight
-            rows = dy.flatten(0, -2)
-            if ctx.planes == 0:
-                dweight = weight_gradient(rows, x.flatten(0, -2)).to(ctx.precision)
-            elif x is not None:
-                dweight = look_up_gradient(rows, x).to(ctx.precision)
+        if ctx.needs_input_grad[1]:
+            dweight = weight_gradient(dy.flatten(0, -2), x).to(ctx.precision)
         over = grads[0] if added in (0, form.steps) else grads[0].sum(0, keepdim=True)
         return dx, dweight, dshift, over if added else None, None, *changes
 

@@ -144,9 +144,8 @@ __m512 part(const float *from, int64_t count) {
     return _mm512_maskz_loadu_ps(count >= HALF ? 0xffff : __mmask16((1 << count) - 1), from);
 }
 
-// Of two numbers, max and min take the second if one is not a number: so it shows in the unit.
-
-// A row of K weights in fixed point, and the unit of each block; those lie `far` apart.
+// A row of K weights in fixed point, and the unit of each block; those lie `far` apart. Of two numbers,
+// max and min take the second if one is not a number, so that it shows in the unit.
 void fix_row(const float *row, int64_t K, int16_t *q, float *units, int64_t far) {
     const __m512 zero = _mm512_setzero_ps();
     for (int64_t k = 0; k < K; k += BLOCK) {
@@ -241,7 +240,7 @@ void look_up(const uint16_t *x, const float *w, uint16_t *y, int64_t M, int64_t 
 #ifdef LOOKUPS
     // Not a power of 2 apart, or all of a row's words would fall on the same places of the cache.
     const int64_t far = (pieces(std::min(M, CHUNK), WHOLE) + 1) * WHOLE;
-    const int64_t blocks = pieces(K, BLOCK), plane = pieces(K, WORD) * far, parts = std::min(threads, N / WHOLE);
+    const int64_t blocks = pieces(K, BLOCK), plane = pieces(K, WORD) * far;
     const auto words = aligned<uint16_t>(planes * plane);
     const auto q = aligned<int16_t>(N * K);
     const auto units = aligned<float>(blocks * N);
@@ -253,11 +252,9 @@ void look_up(const uint16_t *x, const float *w, uint16_t *y, int64_t M, int64_t 
         for (int64_t r = 0; r < rows; r += WHOLE)
             for (int64_t p = 0; p < planes; p++)
                 pack_inputs(x + (m + r) * K, std::min(WHOLE, rows - r), K, p, words.get() + p * plane + r, far);
-#pragma omp parallel for num_threads(int(parts)) if (parts > 1)
-        for (int64_t i = 0; i < parts; i++) {
+        share(N, 0, threads, [&](int64_t from, int64_t to, int64_t, int64_t) {
             const auto tables = aligned<int16_t>(TABLES);
             const auto sums = aligned<float>(HALF * far);
-            const int64_t from = N / WHOLE * i / parts * WHOLE, to = N / WHOLE * (i + 1) / parts * WHOLE;
             for (int64_t n = from; n < to; n += HALF) {
                 for (int64_t o = 0; o < HALF; o += OUTPUTS)
                     for (int64_t b = 0; b < blocks; b++) {
@@ -268,7 +265,7 @@ void look_up(const uint16_t *x, const float *w, uint16_t *y, int64_t M, int64_t 
                     }
                 write(sums.get(), far, rows, y + m * N + n, N);
             }
-        }
+        });
     }
 #endif
 }
@@ -288,13 +285,11 @@ void pack_spikes(const uint16_t *x, uint16_t *words, int64_t M, int64_t K, int64
 void look_up_gradient(const uint16_t *dy, const uint16_t *words, float *dw, int64_t M, int64_t N, int64_t K,
                       int64_t planes, int64_t threads) {
 #ifdef LOOKUPS
-    const int64_t blocks = pieces(M, BLOCK), plane = pieces(M, WORD) * K, parts = std::min(threads, N / WHOLE);
-#pragma omp parallel for num_threads(int(parts)) if (parts > 1)
-    for (int64_t i = 0; i < parts; i++) {
+    const int64_t blocks = pieces(M, BLOCK), plane = pieces(M, WORD) * K;
+    share(N, 0, threads, [=](int64_t from, int64_t to, int64_t, int64_t) {
         const auto tables = aligned<int16_t>(TABLES);
         const auto q = aligned<int16_t>(M * WHOLE);
         const auto units = aligned<float>(blocks * WHOLE);
-        const int64_t from = N / WHOLE * i / parts * WHOLE, to = N / WHOLE * (i + 1) / parts * WHOLE;
         for (int64_t n = from; n < to; n += WHOLE) {
             for (int64_t b = 0; b < blocks; b++)
                 fix_columns(dy + b * BLOCK * N + n, std::min(BLOCK, M - b * BLOCK), N, q.get() + b * BLOCK * WHOLE,
@@ -307,7 +302,7 @@ void look_up_gradient(const uint16_t *dy, const uint16_t *words, float *dw, int6
                             units.get() + b * WHOLE + o, dw + (n + o) * K, K, b > 0);
                 }
         }
-    }
+    });
 #endif
 }
 }
