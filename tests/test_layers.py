@@ -11,9 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "spikebert"
 
 # From the bottom to the top; a new module has to find its place here.
 LAYERS = [
-    {"distributed", "warm"},
+    {"distributed", "warm", "errors"},
     {
-        "errors",
         "specs",
         "strict_json",
         "texts",

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from spikebert.attention import Projection
+from spikebert.errors import UserError
 from spikebert.neurons import LIF
 from spikebert.neurons.kernel import (
     LOOK_UPS,
@@ -140,6 +141,12 @@ def test_only_small_counts_are_looked_up(monkeypatch):
     assert planes_of(ones, 40) == planes_of(ones[:100], 32) == 0
     monkeypatch.setenv(LOOK_UPS, "0")
     assert planes_of(ones, 32) == 0
+
+
+def test_an_unknown_switch_says_which_are_known(monkeypatch):
+    monkeypatch.setenv(LOOK_UPS, "yes")
+    with pytest.raises(UserError, match=r"expected: 0 .*, 1 .* or nothing\n +got: +yes\n +fix:"):
+        planes_of(counts(200, 64, 1), 32)
 
 
 def layer(x, given_grad, monkeypatch, switch):

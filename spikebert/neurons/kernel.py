@@ -20,6 +20,8 @@ import filelock
 import torch
 from torch import Tensor, nn
 
+from ..errors import UserError
+
 SOURCES = tuple(
     Path(__file__).with_name(f"{name}.cpp")
     for name in ("kernel", "products", "pairs", "lookup", "attention", "adamw")
@@ -31,7 +33,8 @@ FLAGS = ("-O3", "-ffp-contract=off", "-fno-math-errno", "-std=c++17", "-shared",
 OPTIONAL = (("-march=native", "-fopenmp"), ("-march=native",), ())
 SURROGATE_NUMBERS = {"atan": 0, "sigmoid": 1, "triangle": 2, "rectangle": 3}
 DTYPES = (torch.float32, torch.bfloat16)
-LOOK_UPS = "SPIKEBERT_LOOK_UPS"  # 0: never; 1: wherever they can run; else where they pay
+LOOK_UPS = "SPIKEBERT_LOOK_UPS"
+LEAST = {"0": 3, "1": 1, "": 2}  # of has_lookups: never; wherever they can run; where they pay
 WORD, FEWEST = 15, 128  # rows in a word of bits; rows of a product that is looked up
 
 
@@ -228,8 +231,15 @@ def planes_of(x: Tensor, outputs: int) -> int:
     width = x.shape[-1]
     fits = x.dtype == torch.bfloat16 and width % 32 == outputs % 32 == 0
     lib = library() if fits and x.numel() >= FEWEST * width else None
-    wanted = {"0": 3, "1": 1}.get(os.environ.get(LOOK_UPS, ""), 2)
-    if lib is None or lib.has_lookups() < wanted:
+    switch = os.environ.get(LOOK_UPS, "")
+    if switch not in LEAST:
+        raise UserError(
+            LOOK_UPS,
+            expected="0 (multiply), 1 (look up wherever that can run) or nothing",
+            got=switch,
+            fix="unset it",
+        )
+    if lib is None or lib.has_lookups() < LEAST[switch]:
         return 0
     return _run("planes", [x], x.numel())
 
