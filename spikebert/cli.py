@@ -569,7 +569,12 @@ def forecast(
     ],
     bench: Annotated[Path, typer.Option(help="What `bench` wrote.", dir_okay=False)],
     out: Folder,
-    draws: Annotated[int, typer.Option(min=1, help="augment.n_iter of the records' run.")] = 3,
+    draws: Annotated[
+        int, typer.Option(min=1, help="augment.n_iter of the records that do not say.")
+    ] = 3,
+    transfer: Annotated[
+        int, typer.Option(min=0, help="augment.transfer_sentences of the records that do not say.")
+    ] = 0,
 ) -> None:
     """Write what a configuration will take on GPUs: hours, memory, disk, and for 10 and 1000 times
     its text."""
@@ -582,7 +587,7 @@ def forecast(
         f for path in records for f in (sorted(path.glob("*.json")) if path.is_dir() else [path])
     ]
     plan = make_plan(yaml.safe_load(config.read_text(encoding="utf-8")))
-    write_forecast(plan, files, bench, draws, out)
+    write_forecast(plan, files, bench, draws, transfer, out)
 
 
 @app.command()

@@ -41,7 +41,7 @@ UTILISATIONS = (0.1, 0.2, 0.4)
 BYTES_PER_PARAMETER = 16
 # Growth of peak memory from T 1 to 4 at 6 blocks x 384, 32 sentences padded to 61 tokens
 # (results/small/bench.json), over the values that its neurons put out more.
-BYTES_PER_VALUE = 5.8
+BYTES_PER_VALUE = 5.25
 BERT_BASE = {"layers": 12, "width": 768, "vocabulary": 30_000}
 COLUMNS = (
     "text", "step", "language", "jobs", "sentences", "tokens", "macs",
@@ -135,12 +135,12 @@ class Measured:
     text_tokens: float  # of an unlabelled sentence
 
     @classmethod
-    def of(cls, records: Iterable[Record], draws: int) -> Measured:
-        """From base records of direct training and of both stages; `draws` is their
-        `augment.n_iter`.
+    def of(cls, records: Iterable[Record], draws: int, transfer: int = 0) -> Measured:
+        """From base records of direct training and of both stages; `draws` and `transfer` are the
+        `augment.n_iter` and `augment.transfer_sentences` of those that do not say.
 
         Raises:
-            UserError: one of the two is missing.
+            UserError: one of the two is missing, or the two numbers cannot be theirs.
         """
         groups: dict[str, list[Record]] = {}
         for record in records:
@@ -157,10 +157,21 @@ class Measured:
         rows = mean(record.n_train for record in direct)
         per_update = [(r, r.settings["direct"]["batch_size"]) for r in direct]
         stages = [record.upstream["stage1"] for record in both]
+        unsaid = {"n_iter": draws, "transfer_sentences": transfer}
+        said = [(record, record.settings.get("augment", unsaid)) for record in both]
+        copies = mean(r.n_train - augment["transfer_sentences"] for r, augment in said) - rows
+        kept = copies / rows / mean(augment["n_iter"] for _, augment in said)
+        if not 0 <= kept <= 1:
+            raise UserError(
+                "augmentation of the records",
+                expected="the n_iter and transfer_sentences that they were made with",
+                got=f"{draws} and {transfer}, of whose draws {kept:.0%} would have been kept",
+                fix="name them with --draws and --transfer",
+            )
         return cls(
             rows=rows,
             tokens=mean(r.tokens / (r.steps * size) for r, size in per_update),
-            kept=(mean(record.n_train for record in both) / rows - 1) / draws,
+            kept=kept,
             text_tokens=mean(stage["tokens"] / stage["samples"] for stage in stages),
         )
 
@@ -168,8 +179,10 @@ class Measured:
 def _task_rows(run: Run, measured: Measured) -> float:
     """Rows of one pass."""
     augment = run.settings.get("augment", {})
-    draws = augment.get("n_iter", 0) if augment.get("enabled") else 0
-    return measured.rows * (1 + measured.kept * draws)
+    if not augment.get("enabled"):
+        return measured.rows
+    copies = measured.rows * measured.kept * augment["n_iter"]
+    return measured.rows + copies + augment["transfer_sentences"]
 
 
 def _text(plan: Plan, language: str) -> int:
@@ -272,11 +285,11 @@ FORMATS = {
 
 
 def write_forecast(
-    plan: Plan, records: Iterable[str | Path], bench: Path, draws: int, out: Path
+    plan: Plan, records: Iterable[str | Path], bench: Path, draws: int, transfer: int, out: Path
 ) -> None:
     """Write forecast.csv and forecast.md into the folder `out`."""
     known = list(read_records(records))
-    measured = Measured.of(known, draws)
+    measured = Measured.of(known, draws, transfer)
     cost = fit_cost(benchmark_points(json.loads(bench.read_text(encoding="utf-8"))))
     table = forecast(plan, measured)
     path = out / "forecast"

@@ -24,6 +24,7 @@ from spikebert.settings import ModelSettings
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "results/small/records"
 BENCH = ROOT / "results/small/bench.json"
+AUGMENT = {"n_iter": 3, "transfer_sentences": 20_000}
 SMALL = ModelSettings(hidden_size=16, num_hidden_layers=3, num_attention_heads=2, timesteps=2)
 
 
@@ -96,7 +97,7 @@ def test_the_published_benchmark_fits():
 
 
 def test_the_paper_by_sums():
-    measured = Measured.of(published(), draws=3)
+    measured = Measured.of(published(), draws=3, transfer=20_000)
     table = forecast(paper(), measured, times=(1, 10)).set_index(["text", "step", "language"])
     once, ten = (table.loc[(f"x {n}", "stage 1", "en")] for n in (1, 10))
     assert once["sentences"] == 10_000_000
@@ -109,11 +110,23 @@ def test_the_paper_by_sums():
     assert table.loc[("", "spikebert", "")]["jobs"] == len(paper().of("spikebert"))
 
 
+def test_a_transfer_set_is_not_taken_for_draws():
+    # Seed 1 on MR: 7,064 rows, 46,555 with their copies and 20,000 sentences.
+    ids = ("mr.direct.base.s1", "mr.spikebert.base.s1")
+    base = [record for record in published() if record.id in ids]
+    kept = Measured.of(base, draws=3, transfer=20_000).kept
+    assert kept == pytest.approx((46_555 - 20_000 - 7_064) / 3 / 7_064)
+    said = [dataclasses.replace(r, settings={**r.settings, "augment": AUGMENT}) for r in base]
+    assert Measured.of(said, draws=1).kept == kept
+    with pytest.raises(UserError, match="augmentation of the records"):
+        Measured.of(base, draws=3)
+
+
 def test_stage_1_without_a_cap_is_refused():
     config = yaml.safe_load((ROOT / "config/paper.yaml").read_text("utf-8"))
     del config["unlabelled"]["en"]["max_sentences"]
     with pytest.raises(UserError, match="unlabelled text en"):
-        forecast(make_plan(config), Measured.of(published(), draws=3))
+        forecast(make_plan(config), Measured.of(published(), draws=3, transfer=20_000))
 
 
 def test_records_without_both_stages_are_refused():
@@ -127,6 +140,7 @@ def test_records_without_both_stages_are_refused():
 
 def test_the_verb_writes_both_files(tmp_path):
     words = ["--config", ROOT / "config/paper.yaml", "--records", RECORDS, "--bench", BENCH]
+    words += ["--transfer", 20_000]
     result = CliRunner().invoke(app, ["forecast", *map(str, words), "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert "A forecast, not a measurement" in (tmp_path / "forecast.md").read_text("utf-8")
