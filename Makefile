@@ -54,7 +54,7 @@ browser: ## install Chromium for the tests of the report, where no browser is (D
 	  apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends chromium
 
 # By files, since the slow ones share a run of the workflow among their tests.
-test: lint ## everything that the CI runs (ARGS go to pytest)
+test: lint ## style, types and all tests but Slurm's (ARGS go to pytest)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 # No thread of a library competes with the jobs, of which several run at once.
