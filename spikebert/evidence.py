@@ -32,8 +32,8 @@ from .tables import RECALLED_NOTE, Key, group, latex, markdown
 
 SEEDLESS = ("tfidf",)  # the same for every seed
 INTERVAL_NOTE = (
-    f"ci: 95 % interval from {DRAWS:,} bootstrap draws of test rows and, where a model has "
-    "several, of seeds, not corrected for the number of rows here; differences are percentage "
+    f"ci: 95 % interval from {DRAWS:,} bootstrap draws of test rows (one that two sets share is "
+    "drawn for both) and, where a model has several, of seeds, not corrected for the number of rows here; differences are percentage "
     "points of test accuracy."
 )
 
@@ -43,10 +43,12 @@ Notes = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Evidence:
-    """Records by set, model and variant; for each run which test rows are right; what sets are."""
+    """Records by set, model and variant; for each run which test rows are right; the ids of these
+    rows by set; what sets are."""
 
     groups: Mapping[Key, Sequence[Record]]
     right: Mapping[str, Right]
+    rows: Mapping[str, Sequence[str]]
     notes: Notes
 
     def is_stand_in(self, dataset: str) -> bool:
@@ -84,9 +86,12 @@ def gather(
     """
     groups = group(records, notes)
     right: dict[str, Right] = {}
+    ids: dict[str, list[str]] = {}
     for dataset in dict.fromkeys(dataset for dataset, _, _ in groups):
         runs = {r.id: r for key, members in groups.items() if key[0] == dataset for r in members}
-        found = right_rows({name: predictions[name] for name in runs if name in predictions})
+        known = {name: predictions[name] for name in runs if name in predictions}
+        found = right_rows(known)  # the same rows in all of them
+        ids[dataset] = [row["row"] for row in next(iter(known.values()), [])]
         for name, rows in found.items():
             if abs(rows.mean() - runs[name].score) > 1e-6:
                 raise UserError(
@@ -96,7 +101,7 @@ def gather(
                     fix="the two are of different runs: run the workflow again for this set",
                 )
         right |= found
-    return Evidence(groups, right, notes)
+    return Evidence(groups, right, ids, notes)
 
 
 def read_evidence(
@@ -129,7 +134,8 @@ def compare(evidence: Evidence, dataset: str, first: Label, second: Label) -> Co
     ours, theirs = (
         np.stack([rows[seed] for seed in (shared if paired else sorted(rows))]) for rows in sides
     )
-    draws = 100 * bootstrap(ours, theirs, paired=paired, seed=list(dataset.encode()))
+    ids, seed = evidence.rows[dataset], list(dataset.encode())
+    draws = 100 * bootstrap(ours, theirs, rows=ids, paired=paired, seed=seed)
     accuracies = [list(100 * side.mean(axis=1)) for side in (ours, theirs)]
     pairs = [(a, b) for a in ours for b in theirs] if any(seedless) else []
     pairs = list(zip(ours, theirs, strict=True)) if paired else pairs
@@ -146,7 +152,7 @@ def compare(evidence: Evidence, dataset: str, first: Label, second: Label) -> Co
 
 
 def average(parts: Sequence[Comparison]) -> Comparison:
-    """The mean over sets, whose test rows are drawn independently of each other's."""
+    """The mean over sets; a test row of several is drawn as often from each (`bootstrap`)."""
     if len(parts) == 1:
         return parts[0]
     draws = np.mean([part.draws for part in parts], axis=0)

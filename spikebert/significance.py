@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from .metrics import CONFIDENCE
 
 DRAWS = 10_000
 CHUNK = 500  # draws made at once: bounds the memory to CHUNK x R numbers
+# Poisson numbers of mean 1 for each 16 random bits.
+POISSON = stats.poisson(1).ppf((np.arange(2**16) + 0.5) / 2**16)
 
 Right = NDArray[np.bool_]
 Draws = NDArray[np.float64]
@@ -87,6 +90,7 @@ def bootstrap(
     first: Right,
     second: Right,
     *,
+    rows: Sequence[str],
     paired: bool,
     draws: int = DRAWS,
     seed: int | Sequence[int] = 0,
@@ -98,12 +102,18 @@ def bootstrap(
     of the other), or each model's on its own. A model with one seed keeps it. With few seeds the
     spread over seeds is drawn too small, by sqrt((S - 1) / S).
 
+    How often a row is drawn is a Poisson number of mean 1 (Hanley and MacGibbon, 2006) that its id
+    in `rows` and the number of the draw decide, so that a row of two sets is drawn as often from
+    the one as from the other, and the mean of their draws is that of sets that share rows.
+    `seed` decides which seeds are drawn.
+
     Raises:
         ValueError: no row, other numbers of rows, or paired with other numbers of seeds.
     """
-    (count, rows), others = first.shape, second.shape[0]
-    if not rows or second.shape[1] != rows or (paired and count != others):
-        raise ValueError(f"cannot pair {first.shape} with {second.shape}")
+    count, others = len(first), len(second)
+    if not rows or {first.shape[1], second.shape[1]} != {len(rows)} or (paired and count != others):
+        raise ValueError(f"cannot pair {first.shape} with {second.shape} on {len(rows)} rows")
+    keys = np.array([_key(row) for row in rows], dtype=np.uint64)
     random = np.random.default_rng(seed)
     out = np.empty(draws)
     for start in range(0, draws, CHUNK):
@@ -111,9 +121,29 @@ def bootstrap(
         ours = _shares(random, size, count)
         theirs = ours if paired else _shares(random, size, others)
         difference = ours @ first - theirs @ second  # [size, R]
-        drawn = random.integers(rows, size=(size, rows))
-        out[start : start + size] = np.take_along_axis(difference, drawn, axis=1).mean(axis=1)
+        drawn = _times_drawn(keys, start, size)
+        out[start : start + size] = (drawn * difference).sum(axis=1) / drawn.sum(axis=1)
     return out
+
+
+def _key(row: str) -> int:
+    return int.from_bytes(blake2b(row.encode(), digest_size=8).digest())
+
+
+def _times_drawn(keys: NDArray[np.uint64], start: int, size: int) -> Draws:
+    """[size, R]: how often the draws from number `start` on take each row; none takes no row."""
+    number = _mixed(np.arange(start, start + size, dtype=np.uint64))
+    drawn = POISSON[_mixed(keys + number[:, None]) >> np.uint64(48)]
+    drawn[drawn.sum(axis=1) == 0] = 1
+    return drawn
+
+
+def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The output function of SplitMix64 (Steele, Lea and Flood, 2014)."""
+    state = state + np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(state ^ (state >> np.uint64(31)))
 
 
 def _shares(random: np.random.Generator, size: int, count: int) -> Draws:

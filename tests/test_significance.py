@@ -16,6 +16,10 @@ def pair(both: int, only_first: int, only_second: int, neither: int):
     return np.array(first, bool), np.array(second, bool)
 
 
+def names(count: int, prefix: str = "row"):
+    return [f"{prefix}-{i}" for i in range(count)]
+
+
 def rows(*triples):
     return [dict(zip(("row", "label", "prediction"), triple, strict=True)) for triple in triples]
 
@@ -62,13 +66,13 @@ def test_mcnemar_without_a_difference():
 
 def test_bootstrap_of_equal_predictions_has_no_width():
     right = np.random.default_rng(0).random((3, 50)) < 0.8
-    found = from_draws(0.0, bootstrap(right, right, paired=True))
+    found = from_draws(0.0, bootstrap(right, right, rows=names(50), paired=True))
     assert (found.low, found.high, found.p) == (0, 0, 1)
 
 
 def test_bootstrap_over_rows_has_the_standard_error_of_a_mean():
     first, second = pair(500, 120, 80, 300)
-    draws = bootstrap(first[None], second[None], paired=True)
+    draws = bootstrap(first[None], second[None], rows=names(1000), paired=True)
     gain = first.astype(float) - second
     assert draws.mean() == pytest.approx(0.04, abs=1e-3)
     assert draws.std() == pytest.approx(gain.std() / np.sqrt(1000), rel=0.03)
@@ -82,22 +86,51 @@ def test_bootstrap_over_seeds_alone():
     # Every row alike, so that only the seeds vary: a gain of 0, 1, 1.
     first = np.repeat([[False], [True], [True]], 7, axis=1)
     second = np.zeros_like(first)
-    draws = bootstrap(first, second, paired=True)
+    draws = bootstrap(first, second, rows=names(7), paired=True)
     assert draws.std() == pytest.approx(np.std([0, 1, 1]) / np.sqrt(3), rel=0.03)
-    alone = bootstrap(first, second[:1], paired=False)
+    alone = bootstrap(first, second[:1], rows=names(7), paired=False)
     assert alone.std() == pytest.approx(draws.std(), rel=0.05)
     # Seeds that go together cancel, seeds drawn on their own do not.
-    assert bootstrap(first, first, paired=True).std() == 0
-    apart = bootstrap(first, first, paired=False)
+    assert bootstrap(first, first, rows=names(7), paired=True).std() == 0
+    apart = bootstrap(first, first, rows=names(7), paired=False)
     assert apart.std() == pytest.approx(draws.std() * np.sqrt(2), rel=0.05)
 
 
 def test_bootstrap_is_seeded():
     first, second = (side[None] for side in pair(20, 9, 5, 7))
-    draws = [bootstrap(first, second, paired=True, draws=700, seed=s) for s in (1, 1, 2)]
+    ids, others = names(41), names(41, "other")
+    first, second = (np.repeat(side, 2, axis=0) for side in (first, second))
+    second[0] = first[0]
+    draws = [
+        bootstrap(first, second, rows=of, paired=True, draws=700, seed=seed)
+        for of, seed in ((ids, 1), (ids, 1), (ids, 2), (others, 1))
+    ]
     assert draws[0].shape == (700,)
     assert (draws[0] == draws[1]).all()
     assert (draws[0] != draws[2]).any()
+    assert (draws[0] != draws[3]).any()
+
+
+def test_rows_of_two_sets_are_drawn_together():
+    # Half of the rows of each set are in the other one, where the same model is right.
+    random = np.random.default_rng(2)
+    right = np.repeat(random.random((1, 1500)) < 0.7, 2, axis=0)
+    wrong = np.zeros_like(right)
+    ids = names(1500)
+    one, two = (
+        bootstrap(right[:1, part], wrong[:1, part], rows=ids[part], paired=True)
+        for part in (slice(0, 1000), slice(500, 1500))
+    )
+    assert np.corrcoef(one, two)[0, 1] == pytest.approx(0.5, abs=0.05)
+    apart = bootstrap(
+        right[:1, 500:], wrong[:1, 500:], rows=names(1000, "other"), paired=True, seed=1
+    )
+    assert np.corrcoef(one, apart)[0, 1] == pytest.approx(0, abs=0.05)
+
+
+def test_a_draw_of_one_row_has_it():
+    draws = bootstrap(np.ones((1, 1), bool), np.zeros((1, 1), bool), rows=["a"], paired=True)
+    assert (draws == 1).all()
 
 
 @pytest.mark.parametrize(
@@ -106,7 +139,7 @@ def test_bootstrap_is_seeded():
 )
 def test_bootstrap_refuses_what_cannot_be_paired(first, second, paired):
     with pytest.raises(ValueError, match="cannot pair"):
-        bootstrap(np.ones(first, bool), np.ones(second, bool), paired=paired)
+        bootstrap(np.ones(first, bool), np.ones(second, bool), rows=names(first[1]), paired=paired)
 
 
 def test_the_interval_covers_the_truth():
@@ -114,7 +147,8 @@ def test_the_interval_covers_the_truth():
     inside = 0
     for trial in range(200):
         first, second = random.random((1, 400)) < 0.8, random.random((1, 400)) < 0.75
-        found = from_draws(0, bootstrap(first, second, paired=True, draws=500, seed=trial))
+        ids = names(400, str(trial))
+        found = from_draws(0, bootstrap(first, second, rows=ids, paired=True, draws=500))
         inside += found.low <= 0.05 <= found.high
     assert 0.90 <= inside / 200 <= 0.99
 
