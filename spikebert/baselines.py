@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from .metrics import headline, scores
 from .records import Record, write_predictions, write_record
 from .settings import TfidfSettings, digest
-from .steps import Corpus, Run, commit, hardware, judge, versions
+from .steps import COMMIT, Corpus, Run, hardware, judge, versions
 from .texts import sides
 from .training import peak_rss_bytes
 
@@ -73,7 +73,7 @@ def tfidf(
         settings=described,
         settings_digest=digest(described),
         versions=versions(),
-        commit=commit(),
+        commit=COMMIT,
         hardware=hardware(),
         history=[{"C": -minus_c, f"{corpus.metric}_dev": float(best)}],
     )

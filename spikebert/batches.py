@@ -15,15 +15,23 @@ from .texts import sides
 MASK = "[MASK]"  # as the augmentation writes it, whatever the tokenizer calls its own
 TEACHER_LABEL = -100  # on augmented rows: the loss asks the teacher
 TEACHER_SCORE = math.nan  # the same, where labels are scores
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")  # either makes a tokenizer
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")  # what a model reads of an example
+
+
+def tokenizer_file(folder: str | Path) -> Path:
+    """The file that makes a folder's tokenizer, or a FileNotFoundError."""
+    for name in TOKENIZER_FILES:
+        if (path := Path(folder) / name).is_file():
+            return path
+    raise FileNotFoundError("neither is there")
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a BERT's or a student's folder; code of the folder's own is never run."""
     try:
         # Without either the library makes a tokenizer that knows no word, and says nothing.
-        if not any((Path(folder) / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
-            raise FileNotFoundError("neither is there")
+        tokenizer_file(folder)
         tokenizer = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )

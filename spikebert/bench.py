@@ -45,7 +45,7 @@ from .errors import UserError
 from .neurons import LIF
 from .neurons.kernel import multiply, packed, weight_gradient
 from .settings import ModelSettings
-from .steps import commit, hardware, versions
+from .steps import COMMIT, hardware, versions
 from .students import classifier, new_student
 from .training import keep_freed_memory, peak_rss_bytes, set_fused, use_bf16
 
@@ -506,7 +506,7 @@ def bench(
     found["scaling"] = scaling(words)
     found["attention"] = attention_orders(shape, size)
     found["quality"] = same_quality(corpus, words, quality_steps, size, quality_seeds)
-    return found | {"versions": versions(), "commit": commit(), "hardware": hardware()}
+    return found | {"versions": versions(), "commit": COMMIT, "hardware": hardware()}
 
 
 def summary(found: dict[str, Any]) -> str:

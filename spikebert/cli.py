@@ -232,11 +232,14 @@ def corpus(
     out: Folder,
     others: Annotated[list[Path] | None, typer.Option(help="Split folders of other sets.")] = None,
     caps: JsonText = "{}",
+    keep_dev: Annotated[
+        bool, typer.Option("--keep-dev", help="Keep dev rows that another set tests on.")
+    ] = False,
 ) -> None:
-    """Drop training rows that stand in another set's test split, and apply the caps."""
+    """Drop training and dev rows that stand in another set's test split, and apply the caps."""
     from .corpora import make_corpus
 
-    make_corpus(dataset, splits, others or [], out, parse(caps, "--caps"))
+    make_corpus(dataset, splits, others or [], out, parse(caps, "--caps"), keep_dev=keep_dev)
 
 
 @app.command()
@@ -816,6 +819,7 @@ def energy(
     split: Annotated[Literal["dev", "test"], typer.Option(help="Whose sentences to run.")] = "test",
     length: Annotated[int, typer.Option(min=1, help="Fixed length to account for, too.")] = 128,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many sentences.")] = None,
+    max_length: Annotated[int, typer.Option(min=3, help="Tokens; longer rows are cut.")] = 512,
     threads: Threads = 1,
 ) -> None:
     """Count operations and spikes of a model on a corpus, and what they cost in energy."""
@@ -825,7 +829,7 @@ def energy(
     from .energy_run import measure_folder
     from .records import write_json
 
-    record = measure_folder(model, corpus, split, length, limit)
+    record = measure_folder(model, corpus, split, length, limit, max_length)
     write_json(out, asdict(record))
     typer.echo(f"{'convention':<12}{'length':>8}{'MACs':>12}{'SOPs':>12}{'microjoules':>13}")
     for name, account in record.accounts.items():

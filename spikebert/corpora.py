@@ -264,13 +264,16 @@ def make_corpus(
     others: Iterable[Path],
     out: Path,
     caps: dict[str, int] | None = None,
+    *,
+    keep_dev: bool = False,
 ) -> dict[str, Any]:
     """Write the corpus that models are trained on, from the splits of this and the other sets.
 
     Train and dev rows that stand in the test split of another set are dropped (SST and MR share
-    sentences); test rows never are. Then each split is cut to its cap, rows with the smallest hash
-    first. held_out.json lists the identities (`texts.identity`) that no training file of this set
-    may hold: its own dev and test rows and the other sets' test rows. Returns the stats.
+    sentences), or, with `keep_dev`, train rows alone; test rows never are. Then each split is cut
+    to its cap, rows with the smallest hash first. held_out.json lists the identities
+    (`texts.identity`) that no training file of this set may hold: its own dev and test rows and
+    the other sets' test rows. Returns the stats.
     """
     check(caps or {}, CORPUS_SCHEMA["properties"]["caps"], f"caps of {name}")
     stats, labels = read_stats(splits), read_classes(splits)
@@ -286,12 +289,14 @@ def make_corpus(
     kept: dict[str, list[Row]] = {}
     for split, rows in own.items():
         free = rows
-        if split != "test":
+        if split == "train" or (split == "dev" and not keep_dev):
             free = [row for row in rows if row_identity(row) not in foreign]
         kept[split] = _smallest(free, (caps or {}).get(split))
         dropped[f"{split}_in_test_of_another_set"] = len(rows) - len(free)
         dropped[f"{split}_over_cap"] = len(free) - len(kept[split])
     _check_splits(kept, labels, f"data set {name}")
+    if keep_dev:
+        stats["keep_dev"] = True
     stats["dropped"] = stats.get("dropped", {}) | _counts(dropped)
     return _write_corpus(kept, stats, Path(out), {HELD_OUT: sorted(held_out)})
 
@@ -539,7 +544,8 @@ def parse_row(line: bytes, where: str) -> Row:
 def find_leaks(corpora: Iterable[Path], against: Iterable[Path]) -> list[Row]:
     """Every test split against every train and dev split of the `corpora` and the files `against`.
 
-    Texts are compared normalised. An unlabelled row must not be one side of a test pair, either;
+    Texts are compared normalised. A dev split that was kept whole (`keep_dev`) is held against its
+    own test split alone. An unlabelled row must not be one side of a test pair, either;
     labelled pairs may share a side. An entry {"test", "file", "rows", "ids"} stands for each two
     files that share rows; an empty list is the proof that none do.
     """
@@ -552,12 +558,15 @@ def find_leaks(corpora: Iterable[Path], against: Iterable[Path]) -> list[Row]:
     }
     files = [folder / f"{split}.jsonl" for folder in folders for split in ("train", "dev")]
     files += [file for file in map(Path, against) if file not in files and file not in tests]
+    whole = {folder / "dev.jsonl" for folder in folders if _keeps_dev(folder)}
     leaks = []
     for file in files:
-        found: dict[Path, set[str]] = {test: set() for test in tests}
+        found: dict[Path, set[str]] = {
+            test: set() for test in tests if file not in whole or test.parent == file.parent
+        }
         for row in iter_rows(file):  # only the test rows are held in memory
             key, of = row_id(row), rows_of if "label" in row else sides_of
-            for test in tests:
+            for test in found:
                 if key in of[test]:
                     found[test].add(key)
         for test, ids in found.items():
@@ -566,6 +575,10 @@ def find_leaks(corpora: Iterable[Path], against: Iterable[Path]) -> list[Row]:
                     {"test": str(test), "file": str(file), "rows": len(shared), "ids": shared[:20]}
                 )
     return leaks
+
+
+def _keeps_dev(corpus: Path) -> bool:
+    return (corpus / STATS).is_file() and bool(read_stats(corpus).get("keep_dev"))
 
 
 def row_id(row: Row) -> str:

@@ -30,9 +30,15 @@ def names_of(folder: Path, corpus: Path) -> dict[str, Any]:
 
 
 def measure_folder(
-    folder: Path, corpus: Path, split: str = "test", length: int = 128, limit: int | None = None
+    folder: Path,
+    corpus: Path,
+    split: str = "test",
+    length: int = 128,
+    limit: int | None = None,
+    max_length: int = LONGEST,
 ) -> EnergyRecord:
-    """Measure a trained network on a split, or on its first `limit` rows, one sentence at a time.
+    """Measure a trained network on a split, or on its first `limit` rows, one sentence at a time,
+    cut to `max_length` tokens.
 
     Raises:
         UserError: the folder, corpus or split is not there, or the model cannot take `length`
@@ -50,7 +56,7 @@ def measure_folder(
         )
     rows = read_rows(corpus / f"{split}.jsonl")[:limit]
     unlabelled = [{k: v for k, v in row.items() if k != "label"} for row in rows]
-    texts = encode(unlabelled, tokenizer, longest)
+    texts = encode(unlabelled, tokenizer, min(longest, max_length))
     tokens = sorted(len(text["input_ids"]) for text in texts)
     ids = torch.zeros(1, length, dtype=torch.long)
     timesteps = getattr(config, "timesteps", None)  # of a spiking network

@@ -43,9 +43,9 @@ NOTES = (
     "numbers as MACs. strict: a layer whose input is not binary is charged as MACs, at every step. "
     "unary: as paper, but an input of k is k accumulates. dense: a network without spikes, MACs "
     "alone. An input that is the same at all T steps is counted T times.",
-    "length real: mean over the test sentences that were run, at their own lengths, without "
-    "padding. A number: one sentence of so many tokens, all counted, at the rates of the real "
-    "ones.",
+    "length real: mean over the test sentences that were run, at their own lengths (cut as the "
+    "model's rows are), without padding. A number: one sentence of so many tokens, all counted, at "
+    "the rates of the real ones.",
     "share_of_bert: energy over that of the fine-tuned BERT of the same set at the same length, "
     "which may be larger than the student. paper (column): the paper's energy in pJ, of its 12 x "
     "768 models, beside the fixed length, since its own is not stated: BERT's 22.46 GFLOPs there "

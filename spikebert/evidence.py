@@ -33,8 +33,8 @@ from .tables import RECALLED_NOTE, Key, group, latex, markdown
 SEEDLESS = ("tfidf",)  # the same for every seed
 INTERVAL_NOTE = (
     f"ci: 95 % interval from {DRAWS:,} bootstrap draws of test rows (one that two sets share is "
-    "drawn for both) and, where a model has several, of seeds, not corrected for the number of rows here; differences are percentage "
-    "points of test accuracy."
+    "drawn for both) and, where a model has several, of seeds, not corrected for the number of "
+    "rows here; differences are percentage points of test accuracy."
 )
 
 Label = tuple[str, str]  # model, variant

@@ -72,6 +72,10 @@ def sinusoids(tokens: int, width: int) -> Tensor:
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :width]
 
 
+class Positions(nn.Embedding):
+    """A table of learned positions, added to the words: about 0 at first, whatever these are."""
+
+
 class SpikeBertEmbeddings(nn.Module):
     """Word embedding, optional position signal, and their spikes."""
 
@@ -83,9 +87,7 @@ class SpikeBertEmbeddings(nn.Module):
         )
         self.position = config.position
         if config.position == "learned":
-            self.position_embeddings = nn.Embedding(
-                config.max_position_embeddings, config.hidden_size
-            )
+            self.position_embeddings = Positions(config.max_position_embeddings, config.hidden_size)
         self.surrogate = config.surrogate, config.surrogate_alpha
         self.neuron = build_neuron(config, config.threshold) if config.encoder == "lif" else None
         self.longest = config.max_position_embeddings
@@ -180,7 +182,8 @@ class SpikeBertPreTrainedModel(PreTrainedModel):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, self.config.embedding_mean, self.config.embedding_std)
+            mean = 0 if isinstance(module, Positions) else self.config.embedding_mean
+            nn.init.normal_(module.weight, mean, self.config.embedding_std)
 
 
 class SpikeBertModel(SpikeBertPreTrainedModel):

@@ -96,6 +96,11 @@ class Run:
         return self.step(MODELS[self.model][-1])
 
     @property
+    def max_length(self) -> int:
+        """Tokens at which its rows are cut, dev and test rows, too. Only of networks."""
+        return int(self.settings[MODELS[self.model][-1]]["max_length"])
+
+    @property
     def first_step(self) -> str:
         """The same of its stage 1. Only where it has one."""
         section = stage1_of(self.model)
@@ -320,8 +325,9 @@ def _told(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def content(spec: Mapping[str, Any]) -> str:
-    """JSON of the part of a corpus, text or teacher that decides its content, caps left out."""
-    parts = {key: value for key, value in spec.items() if key not in (*WORDS, "caps")}
+    """JSON of the part of a corpus, text or teacher that decides its content, but for what is done
+    to its splits later."""
+    parts = {k: v for k, v in spec.items() if k not in (*WORDS, "caps", "keep_dev")}
     return canonical({**parts, "algorithm": ALGORITHM["corpus"]})
 
 
@@ -455,6 +461,7 @@ def _runs(config: Mapping[str, Any], given: Settings) -> list[Run]:
             name = (row.dataset, model, variant)
             first = named.setdefault(name, (row.where, settings))
             _check_same(".".join(name), first, row, settings)
+            _check_decay(settings, own, row.where)
             for seed in row.seeds:
                 run = Run(
                     dataset=row.dataset,
@@ -468,6 +475,17 @@ def _runs(config: Mapping[str, Any], given: Settings) -> list[Run]:
                 )
                 runs.setdefault(run.id, run)
     return list(runs.values())
+
+
+def _check_decay(settings: Settings, overrides: Mapping[str, Any], where: str) -> None:
+    """Where tau is set, it takes the place of beta."""
+    if "model.beta" in overrides and settings["model"]["tau"] is not None:
+        raise UserError(
+            f"override of model.beta in {where}",
+            expected="no model.tau, which replaces beta",
+            got=f"tau {settings['model']['tau']}",
+            fix="override model.tau, or set it to null as well",
+        )
 
 
 def _check_layers(settings: Settings, where: str) -> None:

@@ -83,7 +83,11 @@ class ModelSettings:
     neuron: str = setting("lif", "spiking neuron, a name in spikebert.neurons.NEURONS")
     beta: float = setting(0.9, "membrane decay per step, 1 - 1/tau", minimum=0, exclusiveMaximum=1)
     tau: float | None = setting(None, "membrane time constant in steps; replaces beta", minimum=1)
-    decay_input: bool = setting(False, "true: the input is weighted by 1/tau = 1 - beta, too")
+    decay_input: bool = setting(
+        False,
+        "true: the input is weighted by 1/tau = 1 - beta, too; with a beta of 0.9 and a threshold "
+        "of 1 hardly any neuron then fires within 4 steps",
+    )
     reset: str = setting(
         "soft", "after a spike: subtract the threshold, or set to 0", enum=["soft", "hard"]
     )
@@ -340,7 +344,9 @@ class SnnTextCnnSettings(TrainingSettings):
 class AugmentSettings:
     """Tang et al. (2019): mask, swap within a part of speech, keep an n-gram."""
 
-    enabled: bool = setting(True, "false: stage 2 sees the original rows alone")
+    enabled: bool = setting(
+        True, "false: stage 2 sees the original rows alone, and no transfer set"
+    )
     p_mask: float = fraction(0.1, "a word becomes the mask token")
     p_pos: float = fraction(0.1, "a word becomes another of its part of speech")
     p_ng: float = fraction(0.25, "only a random n-gram of the sentence is kept")

@@ -211,6 +211,11 @@ CORPUS_SCHEMA: dict[str, Any] = {
             "additionalProperties": False,
             "properties": dict.fromkeys(SPLITS, _COUNT),
         },
+        "keep_dev": {
+            "type": "boolean",
+            "description": "keep the dev rows that stand in the test split of another set: they "
+            "select for this set alone, and nothing learns from them",
+        },
     },
 }
 

@@ -32,7 +32,7 @@ from transformers import (
 )
 
 from . import __version__
-from .batches import collator, encode, load_tokenizer
+from .batches import collator, encode, load_tokenizer, tokenizer_file
 from .checkpoints import checkpoint_folder
 from .corpora import AGAIN, read_classes, read_labelled, read_rows, read_stats
 from .distillation import (
@@ -169,6 +169,9 @@ def commit(folder: Path = Path(__file__).parent) -> str:
     return head.stdout.strip() + ("+" if changed.returncode else "")
 
 
+COMMIT = commit()  # of what was imported: files may change while it trains
+
+
 def hardware() -> str:
     """Processor or GPU, and threads, in words."""
     if torch.cuda.is_available():
@@ -226,7 +229,7 @@ def finish(
         settings=settings,
         settings_digest=digest(settings),
         versions=versions(),
-        commit=commit(),
+        commit=COMMIT,
         hardware=hardware(),
         history=fitted.history,
         upstream={"teacher": run.teacher, **(upstream or {})},
@@ -345,7 +348,7 @@ def direct(
         tokenizer,
         settings,
         {"model": describe(model, dense), step: dataclasses.asdict(settings)},
-        {"corpus": corpus.digest, "tokenizer": file_digest(tokenizer_dir / "tokenizer.json")},
+        {"corpus": corpus.digest, "tokenizer": file_digest(tokenizer_file(tokenizer_dir))},
         outputs,
     )
 

@@ -193,6 +193,27 @@ def test_test_rows_of_other_sets_leave_train_and_dev(tmp_path):
     assert find_leaks([tmp_path / "c", corpus], []) == []
 
 
+def test_dev_rows_that_another_set_tests_on_may_be_kept(tmp_path):
+    # As GLUE's SST-2, whose validation split, the test split here, is the dev split of SST.
+    dev = numbered(8, 100)
+    phrases = official(tmp_path, numbered(20), numbered(6, 30), dev)
+    make_splits("phrases", spec_of(*phrases), tmp_path / "splits" / "phrases", tmp_path)
+    (tmp_path / "sst").mkdir()
+    sentences = official(tmp_path / "sst", [*numbered(9, 40), dev[0]], dev, numbered(9, 60))
+    with pytest.raises(UserError, match="split dev"):
+        make(tmp_path, "sst2", spec_of(*sentences), ["phrases"])
+    corpus = make(tmp_path, "sst2", spec_of(*sentences), ["phrases"], keep_dev=True)
+    assert len(read_rows(corpus / "dev.jsonl")) == 8
+    assert not texts_of(corpus / "train.jsonl") & texts_of(corpus / "dev.jsonl")
+    phrases = tmp_path / "corpora" / "phrases"
+    make_corpus("phrases", tmp_path / "splits" / "phrases", [tmp_path / "splits" / "sst2"], phrases)
+    assert find_leaks([corpus, phrases], []) == []
+    with (corpus / "dev.jsonl").open("a", encoding="utf-8") as dev_file:
+        dev_file.write((corpus / "test.jsonl").read_text("utf-8").splitlines()[0] + "\n")
+    (leak,) = find_leaks([corpus, phrases], [])
+    assert (leak["test"], leak["rows"]) == (str(corpus / "test.jsonl"), 1)
+
+
 def test_caps_keep_the_smallest_hashes(tmp_path):
     spec = spec_of(file_of(tmp_path, "a", numbered(300)))
     whole = read_rows(make(tmp_path, "a", spec) / "train.jsonl")

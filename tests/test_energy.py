@@ -27,6 +27,7 @@ from spikebert.energy_account import (
     matching_length,
     read_energy,
 )
+from spikebert.energy_run import measure_folder
 from spikebert.energy_table import COLUMNS, energy_table, write_energy_tables
 from spikebert.errors import UserError
 from spikebert.neurons.fused import has_kernel
@@ -341,6 +342,12 @@ def test_verb_writes_a_record(trained: Path) -> None:
     assert account.fixed
     assert account.fixed.macs == account.real.macs == 3 * 8 * 2
     assert dataclasses.asdict(record) == json.loads(out.read_text())
+
+
+def test_sentences_are_cut_where_the_rows_of_the_model_are(trained: Path) -> None:
+    run = trained / "films.spikebert.beta-0.8.s3"
+    record = measure_folder(run, trained / "films", max_length=6)
+    assert (record.tokens_mean, record.tokens_p95) == (pytest.approx(17 / 3), 6)  # 5, 6 and 6
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,12 @@ def test_unknown_neuron_or_surrogate_lists_the_known(name):
         student(**{name: "perceptron"})
 
 
+def test_learned_positions_start_about_zero_whatever_the_words_do():
+    embeddings = student(position="learned", embedding_mean=5.0).spikebert.embeddings
+    assert embeddings.word_embeddings.weight.mean().item() == pytest.approx(5, abs=0.5)
+    assert embeddings.position_embeddings.weight.mean().item() == pytest.approx(0, abs=0.5)
+
+
 def test_too_long_for_the_position_signal():
     model = student(position="learned", max_position_embeddings=4)
     with pytest.raises(UserError, match="at most 4 tokens"):

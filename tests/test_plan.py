@@ -448,6 +448,24 @@ def test_wrong_rows_are_refused(rows: list[dict[str, Any]], words: str) -> None:
         plan(rows)
 
 
+def test_beta_beside_tau_is_refused() -> None:
+    row = {"models": ["direct"], "variant": "leaky", "overrides": {"model.beta": 0.8}}
+    with pytest.raises(UserError, match=r"override of model\.beta in row 1"):
+        plan([row], model={**TINY["model"], "tau": 2.0})
+    row["overrides"] = {"model.beta": 0.8, "model.tau": None}
+    assert plan([row], model={**TINY["model"], "tau": 2.0}).runs
+
+
+def test_rows_are_cut_as_the_last_step_says() -> None:
+    made = plan([{"models": ["teacher", "direct", "spikebert", "textcnn", "snn_textcnn"]}])
+    lengths = {run.model: run.max_length for run in made.runs}
+    steps = {"teacher": "finetune", "spikebert": "stage2"}
+    assert lengths == {
+        model: run.settings[steps.get(model, model)]["max_length"]
+        for model, run in ((run.model, run) for run in made.runs)
+    }
+
+
 @pytest.mark.parametrize("model", ["spikebert", "dense_distilled"])
 def test_text_is_needed_for_stage1(model: str) -> None:
     teachers = {"en": {"source": "folder", "path": "bert"}}

@@ -28,7 +28,7 @@ rule split:
 
 
 rule corpus:
-    """Drop the training rows that another set of the language tests on, and cap the splits."""
+    """Drop the rows that another set of the language tests on, and cap the splits."""
     input:
         splits="<work>/splits/{dataset}",
         others=other_splits,
@@ -43,9 +43,12 @@ rule corpus:
     params:
         caps=lambda wildcards: canonical(plan.datasets[wildcards.dataset].get("caps", {})),
         others=repeated("others"),
+        dev=lambda wildcards: (
+            "--keep-dev" if plan.datasets[wildcards.dataset].get("keep_dev") else ""
+        ),
     shell:
         "python -m spikebert corpus {wildcards.dataset} --splits {input.splits:q}"
-        " {params.others:q} --caps {params.caps:q} --out {output:q} > {log:q} 2>&1"
+        " {params.others:q} --caps {params.caps:q} {params.dev} --out {output:q} > {log:q} 2>&1"
 
 
 rule unlabelled:

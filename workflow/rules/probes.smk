@@ -77,7 +77,7 @@ rule calibration:
         runtime=plan.resources["calibration"].runtime,
     params:
         # As the test rows of its record were cut.
-        max_length=lambda wildcards: run_of(wildcards).settings["stage2"]["max_length"],
+        max_length=lambda wildcards: run_of(wildcards).max_length,
     shell:
         "python -m spikebert calibration --student {input.student:q} --teacher {input.teacher:q}"
         " --corpus {input.corpus:q} --max-length {params.max_length} --threads {threads}"
