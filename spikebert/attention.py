@@ -16,7 +16,7 @@ from typing import TypeGuard
 from torch import Tensor, nn
 
 from .costs import product_macs
-from .neurons import LIF, fire
+from .neurons import LIF, fire, is_lif
 from .neurons.fused import has_kernel
 from .neurons.kernel import attend, counts_spikes, merge, norm_lif, project
 
@@ -40,7 +40,7 @@ def cheaper(tokens: int, width: int, order: str = "auto") -> str:
 
 def fusible(neuron: nn.Module, x: Tensor) -> TypeGuard[LIF]:
     """Whether the kernel may take the place of what stands around this neuron."""
-    return isinstance(neuron, LIF) and neuron.fused and has_kernel(x)
+    return is_lif(neuron) and neuron.fused and has_kernel(x)
 
 
 class Projection(nn.Module):
@@ -115,7 +115,7 @@ class SpikingSelfAttention(nn.Module):
         An x of one step stands for `timesteps` equal ones; its linears then run only once.
         Padding is left out exactly, since its rows of K and V are zero.
         """
-        fused = getattr(self.query_neuron, "fused", False) and has_kernel(x)
+        fused = fusible(self.query_neuron, x)
         spikes = (
             self.fused_context(x, mask, timesteps) if fused else self.context(x, mask, timesteps)
         )

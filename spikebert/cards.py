@@ -196,7 +196,9 @@ def loading(facts: Facts) -> str:
     first = (
         "import spikebert  # the Auto classes now know the model type\n" if facts.spiking else ""
     )
-    need = "`transformers` alone does not know this model: it needs the package `spikebert`.\n\n"
+    neuron = facts.config.get("neuron", "lif")
+    need = "`transformers` alone does not know this model: it needs the package `spikebert`"
+    need += f", with a neuron `{neuron}`.\n\n" if neuron != "lif" else ".\n\n"
     return f"""{need if facts.spiking else ""}```python
 {first}from transformers import AutoModelForSequenceClassification, AutoTokenizer
 

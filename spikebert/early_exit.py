@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from .batches import by_length
 from .errors import UserError
 from .modeling import SpikeBertBlock, SpikeBertEmbeddings, SpikeBertForSequenceClassification
-from .neurons import LIF, lif
+from .neurons import LIF, NEURONS, is_lif, lif
 
 Membranes = dict[nn.Module, Tensor]
 
@@ -34,13 +34,15 @@ def single_steps(model: nn.Module) -> Iterator[Membranes]:
     membranes: Membranes = {}
     kinds = (SpikeBertBlock, SpikeBertEmbeddings)
     clocks = [module for module in model.modules() if isinstance(module, kinds)]
-    neurons = [module for module in model.modules() if isinstance(module, LIF)]
-    if not neurons or not clocks:
+    neurons = [module for module in model.modules() if is_lif(module)]
+    spiking = [module for module in model.modules() if isinstance(module, tuple(NEURONS.values()))]
+    if not clocks or not neurons or len(spiking) > len(neurons):
+        found = sorted({type(neuron).__name__ for neuron in spiking})
         raise UserError(
             "early exit",
             expected="a student of LIF neurons",
-            got=type(model).__name__,
-            fix="give a trained SpikeBert, or a neuron whose membrane can be carried",
+            got=f"{type(model).__name__} of {', '.join(found) or 'no neurons'}",
+            fix="give a trained SpikeBert of `lif`: the membranes of no other neuron are carried",
         )
     steps = [module.timesteps for module in clocks]
 

@@ -186,9 +186,11 @@ def watch(
     def operand_hook(name: str, macs: Callable[[Tensor], int]) -> Callable[..., None]:
         return lambda _, __, x: enter(name, x, macs(x))
 
+    quick = torch.backends.mha.get_fastpath_enabled()  # it calls none of the layers within
     fused = [m for m in model.modules() if isinstance(m, tuple(NEURONS.values()))]
     fused = [m for m in fused if getattr(m, "fused", False)]
     try:
+        torch.backends.mha.set_fastpath_enabled(False)
         for neuron in fused:
             neuron.fused = False  # type: ignore[assignment]
         for name, module in model.named_modules():
@@ -201,6 +203,7 @@ def watch(
                     handles.append(source.register_forward_hook(hook))
         yield layers
     finally:
+        torch.backends.mha.set_fastpath_enabled(quick)
         for handle in handles:
             handle.remove()
         for neuron in fused:
@@ -208,6 +211,9 @@ def watch(
 
 
 Sample = Tensor | Mapping[str, Any]
+
+# Layers with products that torch's counter does not count either.
+UNSEEN = (nn.RNNBase, nn.RNNCellBase, nn.Bilinear)
 
 
 def call(model: nn.Module, sample: Sample) -> None:
@@ -227,8 +233,16 @@ def count_macs(
     """MACs by layer of one forward pass over a sample of the wanted shape, all steps together.
 
     Raises:
-        UserError: torch saw products that neither a layer nor a rule of `products` explains.
+        UserError: the model has products that neither a layer nor a rule of `products` explains.
     """
+    unseen = {type(m).__name__ for m in model.modules() if isinstance(m, UNSEEN)} - products.keys()
+    if unseen:
+        raise UserError(
+            f"MACs of {type(model).__name__}",
+            expected="linear and convolutional layers, and attention that a rule explains",
+            got=", ".join(sorted(unseen)),
+            fix="pass a rule for it as `products`, or leave it out of what is measured",
+        )
     with (
         torch.no_grad(),
         watch(model, time_first, timesteps, products) as layers,

@@ -468,12 +468,21 @@ def check(values: Any, schema: dict[str, Any], where: str) -> None:
             got=", ".join(unknown),
             fix=f"did you mean {near[0]}?" if near else "remove it",
         )
+    if error.validator == "required":
+        missing = next(name for name in error.validator_value if name not in error.instance)
+        meaning = error.schema.get("properties", {}).get(missing, {}).get("description")
+        raise UserError(
+            f"setting {'.'.join(filter(None, [path, missing]))} in {where}",
+            expected=meaning or "a value",
+            got="none",
+            fix=f"give {missing}",
+        )
     limits = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "maxLength")
     keys = ("type", "enum", "pattern", *limits)
     rule = {k: error.schema[k] for k in keys if k in error.schema}
     raise UserError(
         f"setting {path or where} in {where}",
-        expected=rule or error.message,
+        expected=rule if error.validator in rule else error.message[:300],
         got=repr(error.instance)[:200],
         fix=error.schema.get("description") or error.message[:300],
     )

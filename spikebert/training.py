@@ -30,6 +30,7 @@ from .checkpoints import Checkpoints, checkpoint_minutes
 from .distributed import from_main, wait, world
 from .errors import Interrupted
 from .metrics import headline, scores
+from .neurons import LIF, is_lif
 from .neurons.fused import available as compiler_available
 from .settings import TrainingSettings
 from .signals import Interruptible
@@ -222,7 +223,7 @@ def environment_of(bf16: bool, fused: bool) -> dict[str, Any]:
 def set_fused(model: nn.Module, fused: bool) -> None:
     """Switch the neurons that have one to their compiled form, or back: equal values."""
     for module in model.modules():
-        if hasattr(module, "fused"):
+        if hasattr(module, "fused") and (is_lif(module) or not isinstance(module, LIF)):
             setattr(module, "fused", fused)  # noqa: B010
 
 

@@ -344,6 +344,33 @@ def test_verb_writes_a_record(trained: Path) -> None:
     assert dataclasses.asdict(record) == json.loads(out.read_text())
 
 
+@pytest.mark.parametrize(
+    "inner",
+    [
+        nn.MultiheadAttention(8, 2, batch_first=True),
+        nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
+        nn.LSTM(8, 8, batch_first=True),
+        nn.GRU(8, 8, batch_first=True),
+        nn.Bilinear(8, 8, 8),
+    ],
+    ids=lambda inner: type(inner).__name__,
+)
+def test_products_that_no_layer_shows_are_refused(inner: nn.Module) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.head = inner.eval(), nn.Linear(8, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            asked = {nn.MultiheadAttention: 3, nn.Bilinear: 2}.get(type(inner), 1)
+            y = self.inner(*[x] * asked)
+            return self.head(y[0] if isinstance(y, tuple) else y)
+
+    with pytest.raises(UserError, match="MACs of Net"):
+        count_macs(Net().eval(), torch.randn(1, 5, 8))
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
 def test_sentences_are_cut_where_the_rows_of_the_model_are(trained: Path) -> None:
     run = trained / "films.spikebert.beta-0.8.s3"
     record = measure_folder(run, trained / "films", max_length=6)

@@ -14,9 +14,10 @@ from transformers import (
 import spikebert
 from spikebert import SpikeBertConfig, SpikeBertForSequenceClassification, SpikeBertModel
 from spikebert.distillation import copy_embeddings
+from spikebert.early_exit import single_steps
 from spikebert.errors import UserError
 from spikebert.modeling import masked_mean, sinusoids
-from spikebert.neurons import LIF
+from spikebert.neurons import LIF, NEURONS
 from spikebert.neurons.fused import available
 from spikebert.training import set_fused
 
@@ -163,6 +164,29 @@ def test_bad_settings_are_named(settings, text):
 def test_unknown_neuron_or_surrogate_lists_the_known(name):
     with pytest.raises(UserError, match=f"model.{name}"):
         student(**{name: "perceptron"})
+
+
+@pytest.mark.parametrize("neuron", NEURONS)
+def test_every_neuron_survives_its_folder(neuron, tmp_path):
+    model = student(neuron=neuron)
+    model.save_pretrained(tmp_path)
+    loaded = SpikeBertForSequenceClassification.from_pretrained(tmp_path).eval()
+    assert torch.equal(loaded(*batch()).logits, model(*batch()).logits)
+
+
+def test_an_heir_of_lif_is_itself_in_the_fused_form_too(monkeypatch):
+    class Stubborn(LIF):
+        def forward(self, *_):
+            raise ArithmeticError("mine")
+
+    monkeypatch.setitem(NEURONS, "stubborn", Stubborn)
+    model = student(neuron="stubborn")
+    for fused in (False, True):
+        set_fused(model, fused)
+        with pytest.raises(ArithmeticError, match="mine"):
+            model(*batch())
+    with pytest.raises(UserError, match="of Stubborn"), single_steps(model):
+        pass
 
 
 def test_learned_positions_start_about_zero_whatever_the_words_do():

@@ -448,6 +448,15 @@ def test_wrong_rows_are_refused(rows: list[dict[str, Any]], words: str) -> None:
         plan(rows)
 
 
+def test_what_is_missing_is_named() -> None:
+    with pytest.raises(UserError, match=r"setting run in the configuration\n") as caught:
+        make_plan({name: value for name, value in TINY.items() if name != "run"})
+    assert "got:      none" in str(caught.value)
+    with pytest.raises(UserError, match=r"runs\.0\.seeds") as caught:
+        plan([{"models": ["tfidf"], "seeds": [1, 1]}])
+    assert "unique" in str(caught.value)
+
+
 def test_beta_beside_tau_is_refused() -> None:
     row = {"models": ["direct"], "variant": "leaky", "overrides": {"model.beta": 0.8}}
     with pytest.raises(UserError, match=r"override of model\.beta in row 1"):

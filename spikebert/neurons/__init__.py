@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from .lif import LIF, fire, lif, lif_step
+from .lif import LIF, fire, is_lif, lif, lif_step
 from .surrogate import SURROGATES, spike
 
 NEURONS: dict[str, type[nn.Module]] = {"lif": LIF}
 
-__all__ = ["LIF", "NEURONS", "SURROGATES", "fire", "lif", "lif_step", "spike"]
+__all__ = ["LIF", "NEURONS", "SURROGATES", "fire", "is_lif", "lif", "lif_step", "spike"]
