@@ -307,7 +307,7 @@ def test_schemas_take_what_they_should():
     [
         ({"commit": "main"}, "setting files.0.commit"),
         ({"format": "xml"}, "setting files.0.format"),
-        ({"format": "csv"}, "'text_column' is a required property"),
+        ({"format": "csv"}, "setting files.0.text_column in mr"),
         ({"package": "p==1"}, "'package' is not one of"),
         ({"shasum": "0"}, "shasum"),
         ({"source": "ftp"}, "setting files.0.source"),
