@@ -20,7 +20,9 @@ from .metrics import CONFIDENCE
 DRAWS = 10_000
 CHUNK = 500  # draws made at once: bounds the memory to CHUNK x R numbers
 # Poisson numbers of mean 1 for each 16 random bits.
-POISSON = stats.poisson(1).ppf((np.arange(2**16) + 0.5) / 2**16)
+POISSON = np.searchsorted(
+    stats.poisson.cdf(np.arange(16), 1), (np.arange(2**16) + 0.5) / 2**16
+).astype(float)
 
 Right = NDArray[np.bool_]
 Draws = NDArray[np.float64]
