@@ -67,10 +67,11 @@ test-faults: setup ## kill training 20 times at random moments, on real rows: sa
 	$(BIN)/snakemake work/embedded/corpora/mr --cores $(CORES)
 	$(BIN)/python -m tests.faults --kills 20 --corpus work/embedded/corpora/mr $(ARGS)
 
-lint: setup ## style, types and the workflow's format
+lint: setup ## style, types, the rooms' imports and the workflow's format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check $(SNAKEFILES)
 
 format: setup ## mend what lint can mend

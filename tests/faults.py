@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-FILMS = ROOT / "tests/data/films_en.tsv"
+FILMS = ROOT / "tests/inputs/films_en.tsv"
 LIMIT_S = 120  # of one process
 NOT_COMPARED = {
     *("wall_s", "samples_per_s", "peak_rss_bytes"),
@@ -168,7 +168,7 @@ class Runner:
     def __init__(self, fresh: bool):
         self.fresh = fresh
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["spikebert.cli", "spikebert.steps"])
+        self.context.set_forkserver_preload(["spikebert.cli", "spikebert.training.steps"])
 
     def __call__(self, case: Case, folder: Path, minutes: str, kill_after: float | None) -> float:
         """The seconds from the first look at the checkpoints to the end; 0 when it was killed

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from sample_records import make_record
 
-from spikebert.texts import text_id
+from spikebert.data.text import text_id
 
 ZIP_LIST, ZIP_ENTRY = b"PK\x01\x02", b"PK\x03\x04"  # a zip's central directory and local headers
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from spikebert.records import Record
+from spikebert.records.records import Record
 
 
 def make_record(

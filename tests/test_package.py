@@ -19,8 +19,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 IMPORT_ORDERS = {
     "spikebert first": "import spikebert, transformers",
     "Auto classes first": "from transformers import AutoModel; import spikebert",
-    "models first": "import spikebert.modeling",
-    "networks first": "import spikebert.textcnn",
+    "models first": "import spikebert.models.modeling",
+    "networks first": "import spikebert.models.textcnn",
 }
 
 LOAD = """
@@ -59,7 +59,7 @@ def student_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_import_loads_no_heavy_package():
     run_python(
-        "import sys, spikebert, spikebert.settings, spikebert.records\n"
+        "import sys, spikebert, spikebert.config.settings, spikebert.records.records\n"
         "heavy = {'torch', 'transformers', 'datasets', 'numpy', 'pandas'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
@@ -121,3 +121,24 @@ def test_conda_environment_follows_the_pins():
     digest = hashlib.sha256((ROOT / "envs/requirements.txt").read_bytes()).hexdigest()
     script = (ROOT / "envs/spikebert.post-deploy.sh").read_text("utf-8")
     assert digest in script, "run `make lock`"
+
+
+@pytest.mark.parametrize(
+    ("rooms", "heavy"),
+    [
+        ("cli", "torch, transformers, datasets, pandas, matplotlib"),
+        ("config", "torch, transformers, datasets, pandas, matplotlib"),
+        ("records, report", "torch, transformers, datasets"),
+    ],
+)
+def test_light_rooms_load_nothing_heavy(rooms: str, heavy: str) -> None:
+    """Every module of a room, each with all that it imports at its head."""
+    code = (
+        f"import importlib, pkgutil, sys\nfrom spikebert import {rooms}\n"
+        f"for room in ({rooms},):\n"
+        "    for module in pkgutil.iter_modules(getattr(room, '__path__', [])):\n"
+        "        importlib.import_module(f'{room.__name__}.{module.name}')\n"
+        "print(*sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not set(heavy.split(", ")) & set(run.stdout.split())

@@ -4,9 +4,9 @@ import json
 
 import torch
 
-from spikebert.records import write_json
-from spikebert.settings import FineTuneSettings, ModelSettings, PretrainSettings
-from spikebert.steps import Outputs, Run, finetune, pretrain
+from spikebert.config.settings import FineTuneSettings, ModelSettings, PretrainSettings
+from spikebert.records.records import write_json
+from spikebert.training.steps import Outputs, Run, finetune, pretrain
 
 GOOD = ["a", "warm", "and", "funny", "film", ",", "full", "of", "wit", "and", "grace"]
 BAD = ["a", "dull", "and", "clumsy", "film", ",", "empty", "of", "wit", "or", "sense"]

@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 import yaml
 from cluster import Cluster, wait_for, why_not
-from test_workflow import ROOT, TINY, copy_repository
+from workflow_runs import ROOT, TINY, copy_repository
 
-from spikebert.records import read_records
+from spikebert.records.records import read_records
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=str(why_not()))
 
@@ -43,7 +43,7 @@ def slow(signals):
         return plain(self, *args, **kwargs)
     signals.Interruptible.on_step_end = on_step_end
 
-register_post_import_hook(slow, "spikebert.signals")
+register_post_import_hook(slow, "spikebert.training.signals")
 """
 
 
@@ -125,7 +125,7 @@ def flights(
     whole = yaml.safe_load((ROOT / TINY).read_text("utf-8")) | {"gpu": 1, "threads": 2}
     whole["runs"] = [{"datasets": ["films"], "models": MODELS, "seeds": [1]}]
     quick = whole | {"runs": [{"datasets": ["films"], "models": MODELS, "seeds": [1, 2, 3, 4, 5]}]}
-    rows = sum(line.endswith("\ttrain\n") for line in (ROOT / "tests/data/films_en.tsv").open())
+    rows = sum(line.endswith("\ttrain\n") for line in (ROOT / "tests/inputs/films_en.tsv").open())
     long = whole | {"gpu": 0, "threads": 1, "steps": {**whole["steps"]}}
     long["steps"]["pretrain"] = {
         **whole["steps"]["pretrain"],

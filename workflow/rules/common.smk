@@ -10,9 +10,9 @@ paths = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
 os.environ.update(PATH=os.pathsep.join(paths))
 
 from spikebert.errors import UserError
-from spikebert.paper import GLUE
-from spikebert.plan import canonical, content, local_files, make_plan, step_settings
-from spikebert.schema import BASE, COMPRESSED, DISTILLED
+from spikebert.config.plan import canonical, content, local_files, make_plan, step_settings
+from spikebert.config.schema import BASE, COMPRESSED, DISTILLED
+from spikebert.config.tasks import GLUE_SETS
 
 try:
     plan = make_plan(config)

@@ -8,7 +8,7 @@ localrules:
 NOT_MEASURED = ("tfidf", "stage2_only", "dense_distilled")
 MEASURED = {}
 for run in sorted(plan.runs, key=lambda run: run.seed):
-    if run.dataset in GLUE:
+    if run.dataset in GLUE_SETS:
         continue
     if run.variant == BASE and run.model not in NOT_MEASURED:
         MEASURED.setdefault((run.dataset, run.model), run.id)

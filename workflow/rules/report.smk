@@ -170,7 +170,7 @@ rule glue_table:
         records=[
             f"<results>/records/{id}.json"
             for id, run in plan.of("teacher", "direct", "spikebert").items()
-            if run.dataset in GLUE and run.variant == BASE
+            if run.dataset in GLUE_SETS and run.variant == BASE
         ],
     output:
         csv=report(

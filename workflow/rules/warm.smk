@@ -1,5 +1,5 @@
 # Imports take more of a short job than its work does. Where many jobs run beside Snakemake, they are
-# copies of one process that has imported everything (spikebert/warm.py). SPIKEBERT_WARM, set to
+# copies of one process that has imported everything (spikebert/fork_server.py). SPIKEBERT_WARM, set to
 # anything, also to nothing, keeps Snakemake from starting it.
 
 import subprocess
@@ -20,7 +20,7 @@ def warm_up():
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as file:
         workflow.globals["warm"] = subprocess.Popen(
-            ["python", "-m", "spikebert.warm", path],
+            ["python", "-m", "spikebert.fork_server", path],
             stdin=subprocess.PIPE,
             stdout=file,
             stderr=file,

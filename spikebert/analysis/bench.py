@@ -1,0 +1,561 @@
+"""What training and inference cost, measured side by side in one process.
+
+Four builds of one shape, on the same sentences:
+
+    ours          this package as it trains: length buckets, a mask, bfloat16, fused neurons
+    plain         the same without the fused neurons
+    field         what the field usually runs: spikingjelly's neuron, float32, no mask, every
+                  sentence padded to one length
+    dense         a BERT of the same width and depth, trained as ours is
+
+Builds take turns, so that a slower minute of the machine falls on all of them, on batches whose
+lengths stand for the corpus. The *floor* of a step is the time of its matrix products alone, run by
+torch one after the other in bfloat16 in the same rounds; a step may take less where products of
+spikes are looked up. The *own floor* is that of the same products as ours runs them: those that it
+looks up, and its own for the gradients of the weights. Memory is the peak of a process of its own
+for each build.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, median, stdev
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from ..config.settings import ModelSettings
+from ..data.corpus import read_rows
+from ..errors import UserError
+from ..kernels.ops import multiply, packed, weight_gradient
+from ..models.attention import product
+from ..models.flops import product_macs, product_shapes, training_macs
+from ..models.neurons import LIF
+from ..models.students import classifier, new_student
+from ..training.loop import keep_freed_memory, peak_rss_bytes, set_fused, use_bf16
+from ..training.steps import COMMIT, hardware, versions
+from ..training.table_adamw import TableAdamW, clip_grad_norm, tables_of
+from ..training.tokenization import by_length, collator, encode, load_tokenizer
+
+BUILDS = ("ours", "plain", "field", "dense")
+Batch = dict[str, Tensor]
+
+
+class SpikingJellyLIF(nn.Module):
+    """spikingjelly's multi-step LIF in the place of ours: currents [T, ...] -> spikes [T, ...]."""
+
+    def __init__(self, settings: dict[str, Any]):
+        super().__init__()
+        try:
+            from spikingjelly.activation_based import functional, neuron, surrogate
+        except ImportError:
+            raise UserError(
+                "build field",
+                expected="spikingjelly, whose neuron it is made of",
+                got="no such package",
+                fix="pip install --no-deps spikingjelly==2.0.0",
+            ) from None
+        self.reset = functional.reset_net
+        self.node = neuron.LIFNode(
+            tau=1 / (1 - settings["beta"]),
+            decay_input=settings["decay_input"],
+            v_threshold=settings["threshold"],
+            v_reset=None if settings["reset"] == "soft" else 0.0,
+            surrogate_function=surrogate.ATan(alpha=settings["alpha"]),
+            detach_reset=settings["detach_reset"],
+            step_mode="m",
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.reset(self.node)
+        spikes: Tensor = self.node(x.contiguous())
+        return spikes
+
+
+def with_spikingjelly(model: nn.Module) -> nn.Module:
+    """Put spikingjelly's neuron wherever a LIF stands."""
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, LIF):
+                setattr(parent, name, SpikingJellyLIF(child.settings))
+    return model
+
+
+@dataclass
+class Build:
+    """A model with its optimiser, and how it is fed."""
+
+    name: str
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    padded: bool
+    bf16: bool
+    masked: bool = True
+
+    @classmethod
+    def make(
+        cls,
+        name: str,
+        shape: ModelSettings,
+        tokenizer: PreTrainedTokenizerBase,
+        seed: int = 0,
+        learning_rate: float = 1e-3,
+    ) -> Build:
+        torch.manual_seed(seed)
+        config = new_student(shape, tokenizer, dense=name == "dense", num_labels=2)
+        model: nn.Module = classifier(config)
+        if name == "field":
+            model = with_spikingjelly(model)
+        set_fused(model, name == "ours")
+        ours = name in ("ours", "dense")
+        optimiser: torch.optim.Optimizer
+        if ours and (tables := tables_of(model)):
+            parameters = model.parameters()
+            optimiser = TableAdamW(parameters, tables=tables, lr=learning_rate, fused=True)
+        else:
+            optimiser = torch.optim.AdamW(model.parameters(), learning_rate, fused=ours)
+        field = name == "field"
+        return cls(name, model, optimiser, field, not field and use_bf16("auto"), not field)
+
+    def autocast(self) -> AbstractContextManager:
+        return torch.autocast("cpu", torch.bfloat16) if self.bf16 else nullcontext()
+
+    def inputs(self, batch: Batch, length: int) -> Batch:
+        """The batch as it is, or padded to `length`, with its mask or without."""
+        names = ("input_ids", "attention_mask") if self.masked else ("input_ids",)
+        more = length - batch["input_ids"].shape[1] if self.padded else 0
+        return {
+            "labels": batch["labels"],
+            **{name: nn.functional.pad(batch[name], (0, more)) for name in names},
+        }
+
+    def train(self, batch: Batch) -> Tensor:
+        """One update; the loss."""
+        self.model.train()
+        with self.autocast():
+            loss = self.model(**batch).loss
+        loss.backward()
+        clip_grad_norm(self.model.parameters(), 1.0)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        return loss.detach()
+
+    @torch.inference_mode()
+    def infer(self, batch: Batch) -> Tensor:
+        """Logits [B, C]."""
+        self.model.eval()
+        with self.autocast():
+            logits: Tensor = self.model(**{k: v for k, v in batch.items() if k != "labels"}).logits
+        return logits.float()
+
+
+def read_batches(
+    corpus: Path, split: str, tokenizer: PreTrainedTokenizerBase, size: int, length: int
+) -> list[Batch]:
+    """Full batches of neighbours in length, in an order drawn with a fixed seed."""
+    examples = by_length(encode(read_rows(corpus / f"{split}.jsonl"), tokenizer, length))
+    collate = collator(tokenizer)
+    batches = [
+        dict(collate(examples[i : i + size])) for i in range(0, len(examples) - size + 1, size)
+    ]
+    if not batches:
+        raise UserError(
+            f"rows of {split} in {corpus}",
+            expected=f"{size} or more, a batch",
+            got=len(examples),
+            fix="lower --batch-size, or take a larger corpus",
+        )
+    order = torch.randperm(len(batches), generator=torch.Generator().manual_seed(0)).tolist()
+    return [batches[i] for i in order]
+
+
+def seconds(function: Callable[..., object], *arguments: object) -> float:
+    """How long a call takes."""
+    start = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - start
+
+
+def highest_counts(shape: ModelSettings) -> Iterator[int]:
+    """The highest count of spikes that the input of each linear layer can hold, in the order of
+    `product_shapes`: 1 between the two of a sub-block, and in the stream what was added to it."""
+    for block in range(shape.num_hidden_layers):
+        stream = 1 if shape.residual == "membrane" else 1 + 2 * block
+        yield from [stream] * 3
+        yield 1
+        yield 1 if shape.residual == "membrane" else stream + 1
+        yield 1
+
+
+def run_products(shape: ModelSettings, rows: int, tokens: int, ours: bool = False) -> None:
+    """The matrix products of one update and nothing else: the floor of its time, by torch or as
+    `ours` makes them, of inputs whose counts of spikes are the highest that they can be."""
+    shapes = product_shapes(shape, rows, tokens)
+    for (m, k, n), most in zip(shapes, highest_counts(shape), strict=True):
+        x = torch.full((m, k), most, dtype=torch.bfloat16)
+        wide = torch.ones(n, k)
+        w = wide.bfloat16()
+        grad, planes = multiply(x, wide, w) if ours else (x @ w.T, 0)
+        grad @ w  # to the input
+        if ours:
+            weight_gradient(grad, packed(x, planes))
+        else:
+            grad.T @ x
+    size = (shape.timesteps, rows, shape.num_attention_heads, tokens)
+    q = torch.ones(*size, shape.hidden_size // shape.num_attention_heads, dtype=torch.bfloat16)
+    for _ in range(3 * shape.num_hidden_layers):
+        product(q, q, q)
+
+
+def spread(batches: Sequence[Batch], count: int) -> list[Batch]:
+    """`count` batches that stand for all: in order of length, the middle one of each of as many
+    equal parts."""
+    ordered = sorted(batches, key=lambda batch: batch["input_ids"].shape[1])
+    return [ordered[int((i + 0.5) / count * len(ordered))] for i in range(count)]
+
+
+def interleaved(
+    builds: Sequence[Build],
+    batches: Sequence[Batch],
+    shape: ModelSettings,
+    length: int,
+    rounds: int,
+    repeats: int = 3,
+) -> dict[str, Any]:
+    """Seconds per update and sentence, means over `rounds` batches that are spread over all
+    lengths: so long does a pass over the corpus take.
+
+    On each batch, builds take turns: an update that is not timed, in which a build takes its memory
+    back, then the median of `repeats`, and of as many runs of the products alone. The padded build,
+    whose updates are all of one size, and long, makes one that is not timed, on the first batch,
+    and one on each that is.
+    """
+    training: dict[str, list[float]] = {build.name: [] for build in builds}
+    inference: dict[str, list[float]] = {build.name: [] for build in builds}
+    floors: dict[str, list[float]] = {"floor": [], "own_floor": []}
+    macs: list[int] = []
+    measured = spread(batches, rounds)
+    for i, batch in enumerate(measured):
+        rows, tokens = batch["input_ids"].shape
+        for build in builds:
+            fed = build.inputs(batch, length)
+            if not (i and build.padded):
+                build.train(fed)
+            times = 1 if build.padded else repeats
+            spent = [seconds(build.train, fed) for _ in range(times)]
+            asked = [seconds(build.infer, fed) for _ in range(times)]
+            training[build.name].append(median(spent) / rows)
+            inference[build.name].append(median(asked) / rows)
+        for name, values in floors.items():
+            own = name == "own_floor"
+            spent = [seconds(run_products, shape, rows, tokens, own) for _ in range(repeats)]
+            values.append(median(spent) / rows)
+        macs.append(training_macs(shape, rows, tokens))
+    rows = batches[0]["input_ids"].shape[0]
+    trained = {name: fmean(values) for name, values in training.items()}
+    floor, own_floor = (fmean(values) for values in floors.values())
+    return {
+        "batch_size": rows,
+        "tokens": fmean(b["input_ids"].shape[1] for b in measured),
+        "rounds": rounds,
+        "training_s_per_sentence": trained,
+        "inference_s_per_sentence": {name: fmean(values) for name, values in inference.items()},
+        "floor_s_per_sentence": floor,
+        "floor_macs_per_s": fmean(macs) / (floor * rows),
+        "over_floor": trained["ours"] / floor,
+        "own_floor_s_per_sentence": own_floor,
+        "over_own_floor": trained["ours"] / own_floor,
+        "speedup": {name: spent / trained["ours"] for name, spent in trained.items()},
+    }
+
+
+def latency(build: Build, batches: Sequence[Batch], rounds: int) -> dict[str, float]:
+    """Median milliseconds of one answer, for one sentence and for a batch."""
+    found = {}
+    for size in (1, batches[0]["input_ids"].shape[0]):
+        fed = [{k: v[:size] for k, v in batch.items()} for batch in batches[: rounds + 1]]
+        times = [seconds(build.infer, b) for b in fed][1:]
+        found[f"batch_{size}_ms"] = 1e3 * median(times)
+    return found
+
+
+def forget_peak() -> None:
+    """Start the process's peak of resident memory anew, where the system can (Linux)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_since() -> int:
+    """Peak of resident bytes since `forget_peak`, or of the whole process."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return peak_rss_bytes()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+
+def peak_memory(
+    build: str, shape: ModelSettings, corpus: Path, tokenizer: Path, length: int, size: int
+) -> dict[str, int]:
+    """Resident bytes between updates, weights and optimiser included, and the peak of one update on
+    the longest batch, whose tokens are counted with their padding."""
+    if build == "ours":
+        keep_freed_memory()
+    words = load_tokenizer(tokenizer)
+    batches = read_batches(corpus, "train", words, size, length)
+    longest = max(batches, key=lambda batch: batch["input_ids"].shape[1])
+    made = Build.make(build, shape, words)
+    fed = made.inputs(longest, length)
+    made.train(fed)
+    forget_peak()
+    held = psutil.Process().memory_info().rss
+    made.train(fed)
+    tokens = fed["input_ids"].numel()
+    return {"held_bytes": held, "peak_bytes": peak_since(), "tokens": tokens}
+
+
+def memory_by_timesteps(
+    shape: dict[str, Any], arguments: Sequence[str], builds: Sequence[str], steps: Sequence[int]
+) -> dict[str, dict[str, dict[str, int]]]:
+    """`peak_memory` of each build and T, each in a process of its own."""
+    found: dict[str, dict[str, dict[str, int]]] = {}
+    for build in builds:
+        for timesteps in steps:
+            settings = json.dumps({**shape, "timesteps": timesteps})
+            command = [sys.executable, "-m", "spikebert", "bench", "--memory-of", build]
+            run = subprocess.run(
+                [*command, "--model", settings, *arguments],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            value = json.loads(run.stdout.splitlines()[-1])
+            found.setdefault(build, {})[str(timesteps)] = value
+    return found
+
+
+def growth(x: Sequence[float], y: Sequence[float]) -> float:
+    """The exponent p of y ~ x^p, fitted to the logarithms."""
+    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
+
+
+AXES: dict[str, tuple[int, ...]] = {
+    "timesteps": (1, 2, 4, 8),
+    "tokens": (16, 32, 64, 128, 256),
+    "hidden_size": (64, 128, 256, 512),
+    "batch_size": (8, 16, 32, 64),
+}
+
+
+def scaling(
+    tokenizer: PreTrainedTokenizerBase, rounds: int = 3, axes: dict[str, tuple[int, ...]] = AXES
+) -> dict[str, Any]:
+    """Seconds of an update of ours against T, N, D and B, one varied at a time, and the exponents.
+
+    The point they start from: 2 blocks x 128, T 4, 32 tokens, 32 sentences.
+    """
+    start = {"timesteps": 4, "tokens": 32, "hidden_size": 128, "batch_size": 32}
+    found = {}
+    for axis, values in axes.items():
+        times = []
+        for value in values:
+            at = {**start, axis: value}
+            shape = ModelSettings(
+                hidden_size=at["hidden_size"],
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                timesteps=at["timesteps"],
+            )
+            build = Build.make("ours", shape, tokenizer)
+            size = (at["batch_size"], at["tokens"])
+            generator = torch.Generator().manual_seed(0)
+            batch = {
+                "input_ids": torch.randint(1, len(tokenizer), size, generator=generator),
+                "attention_mask": torch.ones(size, dtype=torch.long),
+                "labels": torch.zeros(size[0], dtype=torch.long),
+            }
+            spent = [seconds(build.train, batch) for _ in range(rounds + 1)]
+            times.append(median(spent[1:]))
+        found[axis] = {"values": list(values), "s": times, "exponent": growth(values, times)}
+    return found
+
+
+LENGTHS = (16, 32, 64, 128, 256, 512)
+ORDERS = ("qk_first", "kv_first")
+
+
+def attention_orders(
+    shape: ModelSettings, size: int, rounds: int = 3, lengths: Sequence[int] = LENGTHS
+) -> dict[str, Any]:
+    """(Q K^T) V and Q (K^T V) of random spikes, one in five, by the number of tokens: whether they
+    are equal, multiply-accumulates of a head and step, and milliseconds of one block's product,
+    forward and backward, in the precision of training."""
+    dtype = torch.bfloat16 if use_bf16("auto") else torch.float32
+    width = shape.hidden_size // shape.num_attention_heads
+    found: dict[str, Any] = {"lengths": list(lengths), "head_width": width, "equal": []}
+    found |= {order: {"macs": [], "ms": []} for order in ORDERS}
+    generator = torch.Generator().manual_seed(0)
+    for tokens in lengths:
+        rows = (shape.timesteps, size, shape.num_attention_heads, tokens, width)
+        q, k, v = ((torch.rand(rows, generator=generator) < 0.2).float() for _ in range(3))
+        one, other = (product(q, k, v, order) for order in ORDERS)
+        found["equal"].append(torch.equal(one, other))
+        q, k, v = (x.to(dtype).requires_grad_() for x in (q, k, v))
+        times: dict[str, list[float]] = {order: [] for order in ORDERS}
+        for _ in range(rounds + 1):
+            for order in ORDERS:
+                times[order].append(seconds(_there_and_back, q, k, v, order))
+        for order in ORDERS:
+            found[order]["macs"].append(product_macs(tokens, width)[order])
+            found[order]["ms"].append(1e3 * median(times[order][1:]))
+    return found
+
+
+def _there_and_back(q: Tensor, k: Tensor, v: Tensor, order: str) -> None:
+    product(q, k, v, order).sum().backward()
+
+
+def same_quality(
+    corpus: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    steps: int,
+    size: int,
+    seeds: int,
+    length: int = 64,
+    learning_rate: float = 3e-3,
+) -> dict[str, Any]:
+    """Losses on dev of ours and the field's build after the same updates, from the same weights,
+    for each seed of weights and order; the rate is the one of direct training.
+
+    The field's build comes twice: with the mask that ours has, which makes it the same network in
+    float32, padded, with spikingjelly's neuron; and as it is, once, for it is the slowest. Shape
+    2 x 64, T 2. The standard error of a loss is that of the mean over the rows of dev, averaged
+    over seeds; `difference` is ours less the masked one, its standard error that over the seeds.
+    """
+    shape = ModelSettings(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, timesteps=2)
+    train = read_batches(corpus, "train", tokenizer, size, length)
+    dev = read_batches(corpus, "dev", tokenizer, size, length)
+    found: dict[str, Any] = {"steps": steps, "learning_rate": learning_rate}
+    for name, repeats in (("ours", seeds), ("field_masked", seeds), ("field", 1)):
+        means, errors = [], []
+        for seed in range(repeats):
+            build = Build.make(name.removesuffix("_masked"), shape, tokenizer, seed, learning_rate)
+            build.masked = name != "field"
+            drawn = torch.Generator().manual_seed(seed)
+            order = torch.randperm(len(train), generator=drawn).tolist()
+            for i in range(steps):
+                build.train(build.inputs(train[order[i % len(order)]], length))
+            losses = torch.cat(
+                [
+                    nn.functional.cross_entropy(
+                        build.infer(build.inputs(b, length)), b["labels"], reduction="none"
+                    )
+                    for b in dev
+                ]
+            )
+            means.append(losses.mean().item())
+            errors.append(losses.std().item() / len(losses) ** 0.5)
+        found[name] = {"losses": means, "loss_dev": fmean(means), "standard_error": fmean(errors)}
+    pairs = zip(found["ours"]["losses"], found["field_masked"]["losses"], strict=True)
+    gaps = [ours - theirs for ours, theirs in pairs]
+    error = stdev(gaps) / len(gaps) ** 0.5 if len(gaps) > 1 else None
+    return found | {"difference": {"mean": fmean(gaps), "standard_error": error}}
+
+
+def bench(
+    shape: ModelSettings,
+    corpus: Path,
+    tokenizer: Path,
+    length: int = 128,
+    size: int = 32,
+    rounds: int = 5,
+    quality_steps: int = 300,
+    quality_seeds: int = 3,
+) -> dict[str, Any]:
+    """Everything above, as one JSON value."""
+    described = vars(shape)
+    arguments = ["--corpus", str(corpus), "--tokenizer", str(tokenizer)]
+    arguments += ["--length", str(length), "--batch-size", str(size)]
+    arguments += ["--threads", str(torch.get_num_threads())]
+    # First of all: later this process holds the memory that the field's build took.
+    memory = memory_by_timesteps(described, arguments, ("ours", "field"), (1, 4))
+    keep_freed_memory()
+    words = load_tokenizer(tokenizer)
+    batches = read_batches(corpus, "train", words, size, length)
+    builds = [Build.make(name, shape, words) for name in BUILDS]
+    found: dict[str, Any] = {
+        "shape": described,
+        "padded_to": length,
+        **interleaved(builds, batches, shape, length, rounds),
+        "latency": {b.name: latency(b, batches, 5) for b in builds if not b.padded},
+    }
+    del builds
+    found["memory"] = memory
+    found["scaling"] = scaling(words)
+    found["attention"] = attention_orders(shape, size)
+    found["quality"] = same_quality(corpus, words, quality_steps, size, quality_seeds)
+    return found | {"versions": versions(), "commit": COMMIT, "hardware": hardware()}
+
+
+def summary(found: dict[str, Any]) -> str:
+    """The record in words, for a terminal."""
+    shape, memory = found["shape"], found["memory"]
+    lines = [
+        f"{shape['num_hidden_layers']} blocks x {shape['hidden_size']}, T {shape['timesteps']}, "
+        f"{found['batch_size']} sentences of {found['tokens']:.0f} tokens (mean, with padding), "
+        f"field padded to {found['padded_to']}; {found['hardware']}",
+        f"{'build':8}{'training':>14}{'ours is':>10}{'inference':>14}   sentences/s",
+    ]
+    for name, spent in found["training_s_per_sentence"].items():
+        asked = found["inference_s_per_sentence"][name]
+        faster = found["speedup"][name]
+        lines.append(f"{name:8}{1 / spent:14.1f}{faster:9.2f}x{1 / asked:14.1f}")
+    lines.append(
+        f"a step of ours over its products alone: {found['over_floor']:.2f} by torch "
+        f"({2e-9 * found['floor_macs_per_s']:.0f} GFLOP/s), {found['over_own_floor']:.2f} as ours "
+        "runs them"
+    )
+    for steps in memory["ours"]:
+        ours, field = (memory[name][steps] for name in ("ours", "field"))
+        lines.append(
+            f"peak memory at T {steps}: ours {ours['peak_bytes'] / 2**20:.0f} MiB "
+            f"({ours['held_bytes'] / 2**20:.0f} between updates), "
+            f"field {field['peak_bytes'] / 2**20:.0f} ({field['held_bytes'] / 2**20:.0f})"
+        )
+    for axis, value in found["scaling"].items():
+        lines.append(f"time of an update ~ {axis}^{value['exponent']:.2f}")
+    orders = found["attention"]
+    ratios = [a / b for a, b in zip(*(orders[order]["ms"] for order in ORDERS), strict=True)]
+    lines.append(
+        "time of (Q K^T) V over that of Q (K^T V): "
+        + ", ".join(f"{r:.2f} at {n}" for n, r in zip(orders["lengths"], ratios, strict=True))
+        + f" tokens; {'equal' if all(orders['equal']) else 'NOT EQUAL'} values"
+    )
+    quality = found["quality"]
+    lines.append(
+        f"loss on dev after {quality['steps']} updates: "
+        + ", ".join(
+            f"{name} {quality[name]['loss_dev']:.4f} ± {quality[name]['standard_error']:.4f} "
+            f"({len(quality[name]['losses'])} seeds)"
+            for name in ("ours", "field_masked", "field")
+        )
+    )
+    gap = quality["difference"]
+    if gap["standard_error"] is not None:
+        lines.append(
+            "ours less the field's build with its mask, by seed: "
+            f"{gap['mean']:+.4f} ± {gap['standard_error']:.4f}"
+        )
+    return "\n".join(lines)

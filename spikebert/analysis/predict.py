@@ -1,0 +1,107 @@
+"""A trained folder, and what it says of a sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
+
+from ..data.corpus import read_rows
+from ..errors import UserError
+from ..models import modeling, textcnn  # noqa: F401  (registers our models with the Auto classes)
+from ..models.loading import load_model
+from ..training.tokenization import collator, encode, load_tokenizer
+from .early_exit import exit_curve, exit_early
+from .probes import spike_counts, spike_rate
+
+
+@torch.inference_mode()
+def predict(
+    folder: str | Path, texts: Sequence[str], max_length: int = 512, margin: float | None = None
+) -> list[dict[str, Any]]:
+    """Label, probabilities by class name, and spike rate (None if not spiking) of each text; of a
+    model of scores the label is the score, and there are no probabilities.
+
+    Sentences run one at a time, so that no padding enters the spike rate. With a margin, a student
+    stops as in `early_exit`, and "steps" says after how many.
+    """
+    for text in texts:
+        check_text(text)
+    model, tokenizer = load(folder)
+    if margin is not None and model.config.num_labels == 1:
+        margin = None  # a score has no classes to part
+    results = []
+    for example in encode([{"text": text} for text in texts], tokenizer, max_length):
+        if set(example["input_ids"]) <= {tokenizer.cls_token_id, tokenizer.sep_token_id}:
+            check_text("")
+        inputs = dict(collator(tokenizer)([example]))
+        used: dict[str, Any] = {}
+        with spike_counts(model) as counts:
+            if margin is None:
+                logits = model(**inputs).logits[0].float()
+            else:
+                (logits,), (steps,) = exit_early(model, **inputs, margin=margin)
+                used = {"steps": int(steps)}
+        shares = {}
+        label = f"{logits[0]:.4g}"  # a score, where there are no classes
+        if len(logits) > 1:
+            probabilities = logits.softmax(-1).tolist()
+            shares = {model.config.id2label[i]: p for i, p in enumerate(probabilities)}
+            label = max(shares, key=shares.__getitem__)
+        rate = spike_rate(counts)
+        results.append({"label": label, "probabilities": shares, "spike_rate": rate, **used})
+    return results
+
+
+def check_text(text: str) -> None:
+    """Raise a `UserError` unless there is something to be read in `text`."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            "text", expected="text in UTF-8", got=ascii(text)[:80], fix="mend its encoding"
+        ) from None
+    if not text.strip():
+        raise UserError("text", expected="at least one word", got="an empty text", fix="give one")
+
+
+def load(folder: str | Path) -> tuple[Any, PreTrainedTokenizerBase]:
+    """A trained classifier in evaluation, and its tokenizer."""
+    model, tokenizer = (
+        load_model(AutoModelForSequenceClassification, folder),
+        load_tokenizer(folder),
+    )
+    if len(tokenizer) > (known := model.get_input_embeddings().num_embeddings):
+        raise UserError(
+            f"tokenizer in {folder}",
+            expected=f"at most {known} tokens, the vocabulary of the model",
+            got=len(tokenizer),
+            fix="put back the tokenizer that the model was trained with",
+        )
+    return model, tokenizer
+
+
+def early_exit_curve(
+    folder: str | Path,
+    corpus: Path,
+    split: str,
+    margins: Sequence[float],
+    max_length: int = 512,
+    batch_size: int = 1,
+) -> list[dict[str, float]]:
+    """Accuracy, mean steps and milliseconds a sentence of a student, by margin, on one split."""
+    model, tokenizer = load(folder)
+    if model.config.num_labels == 1:
+        raise UserError(
+            f"model {folder}",
+            expected="classes, whose distance says when to stop",
+            got="one score",
+            fix="name a classifier",
+        )
+    examples = encode(read_rows(corpus / f"{split}.jsonl"), tokenizer, max_length)
+    points = exit_curve(model, examples, collator(tokenizer), margins, batch_size)
+    return [dataclasses.asdict(point) for point in points]

@@ -1,0 +1,81 @@
+"""The Hugging Face configurations of the student, which are `ModelSettings` and what the task adds,
+and of the convolutional networks it is compared with."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from transformers import AutoConfig, PreTrainedConfig
+
+from ..config.settings import ModelSettings, check, schema_of
+
+
+class SpikeBertConfig(PreTrainedConfig, ModelSettings):
+    """Settings of a `SpikeBertModel`; see `spikebert.settings.ModelSettings` for each.
+
+    >>> SpikeBertConfig(hidden_size=128, num_attention_heads=4, beta=0.8).beta
+    0.8
+    """
+
+    model_type = "spikebert"
+
+    vocab_size: int = 30522
+    pad_token_id: int | None = 0
+    initializer_range: float = 0.02
+    embedding_std: float = 0.5
+
+    def __post_init__(self, **kwargs: object) -> None:
+        check(self.settings(), schema_of(ModelSettings), "SpikeBertConfig")
+        ModelSettings.__post_init__(self)
+        super().__post_init__(**kwargs)
+
+    def settings(self) -> dict:
+        """The fields of `ModelSettings` as a dict."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(ModelSettings)}
+
+    @property
+    def decay(self) -> float:
+        """beta, or 1 - 1/tau where tau is set."""
+        return self.beta if self.tau is None else 1 - 1 / self.tau
+
+
+class TextCnnConfig(PreTrainedConfig):
+    """A TextCNN; see `spikebert.settings.TextCnnSettings`."""
+
+    model_type = "textcnn"
+
+    vocab_size: int = 30522
+    pad_token_id: int | None = 0
+    embedding_size: int = 300
+    filters: int = 100
+    widths: list[int] | tuple[int, ...] = (3, 4, 5)
+    dropout: float = 0.5
+    embedding_std: float = 0.144  # Kim's for words without a vector: uniform in +-0.25
+
+
+class SnnTextCnnConfig(TextCnnConfig):
+    """A spiking TextCNN; see `spikebert.settings.SnnTextCnnSettings`."""
+
+    model_type = "snn_textcnn"
+
+    timesteps: int = 50
+    beta: float = 1.0
+    threshold: float = 1.0
+    surrogate: str = "atan"
+    surrogate_alpha: float = 2.0
+    pooling: str = "max"
+    encoding_seed: int = 0  # of the thresholds that turn embeddings into spikes
+    # What the neuron of `modeling.build_neuron` wants to know besides.
+    neuron: str = "lif"
+    reset: str = "soft"
+    decay_input: bool = False
+    detach_reset: bool = True
+
+    @property
+    def decay(self) -> float:
+        return self.beta
+
+
+AutoConfig.register("spikebert", SpikeBertConfig, exist_ok=True)
+AutoConfig.register("textcnn", TextCnnConfig, exist_ok=True)
+AutoConfig.register("snn_textcnn", SnnTextCnnConfig, exist_ok=True)

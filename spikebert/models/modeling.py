@@ -1,0 +1,267 @@
+"""The spiking student: embedding -> spikes -> blocks -> head, as Hugging Face classes.
+
+    X_0 = spikes of the word embedding, [T, B, N, D]
+    X'  = X + SN(LN(SSA(X)))              residual: add (Spikformer; the stream holds counts)
+    X   = X' + SN(LN(W_2 SN(LN(W_1 X'))))
+    logits = mean over T of W mean over tokens of LN(X)
+
+With `residual: membrane` the stream holds currents instead, every linear layer of a block sees
+binary spikes, and each sub-block adds its current: X' = X + SSA(SN(X)), X = X' + MLP(SN(X')).
+
+Inside, time is the first axis; ids and logits are [B, N] and [B, C], as everywhere in transformers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from ..errors import UserError
+from .attention import Projection, SpikingSelfAttention
+from .configuration import SnnTextCnnConfig, SpikeBertConfig
+from .neurons import NEURONS, SURROGATES, spike
+from .objective import gold_loss
+
+
+@dataclass
+class SpikeBertOutput(ModelOutput):
+    """What a student returns; T time steps, B batch, N tokens, D width, C classes."""
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None  # [B, C], the mean over time
+    step_logits: Tensor | None = None  # [T, B, C]
+    last_hidden_state: Tensor | None = None  # [T, B, N, D]
+    hidden_states: tuple[Tensor, ...] | None = None  # one [T, B, N, D] per block
+    embeddings: Tensor | None = None  # [B, N, D], before they become spikes
+
+
+def build_neuron(config: SpikeBertConfig | SnnTextCnnConfig, threshold: float) -> nn.Module:
+    """A layer of the configured neurons."""
+    for what, name, known in (
+        ("neuron", config.neuron, NEURONS),
+        ("surrogate", config.surrogate, SURROGATES),
+    ):
+        if name not in known:
+            raise UserError(
+                f"setting model.{what}",
+                expected=" or ".join(known),
+                got=name,
+                fix=f"choose one of them, or add it in spikebert/neurons ({what}s)",
+            )
+    return NEURONS[config.neuron](
+        beta=config.decay,
+        threshold=threshold,
+        reset=config.reset,
+        decay_input=config.decay_input,
+        detach_reset=config.detach_reset,
+        surrogate=config.surrogate,
+        alpha=config.surrogate_alpha,
+    )
+
+
+def sinusoids(tokens: int, width: int) -> Tensor:
+    """Vaswani et al. (2017), 3.5: sines in the even columns, cosines in the odd, [N, D]."""
+    rates = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))
+    angles = torch.arange(tokens)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :width]
+
+
+class Positions(nn.Embedding):
+    """A table of learned positions, added to the words: about 0 at first, whatever these are."""
+
+
+class SpikeBertEmbeddings(nn.Module):
+    """Word embedding, optional position signal, and their spikes."""
+
+    def __init__(self, config: SpikeBertConfig):
+        super().__init__()
+        self.timesteps, self.encoder = config.timesteps, config.encoder
+        self.word_embeddings = nn.Embedding(
+            config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id
+        )
+        self.position = config.position
+        if config.position == "learned":
+            self.position_embeddings = Positions(config.max_position_embeddings, config.hidden_size)
+        self.surrogate = config.surrogate, config.surrogate_alpha
+        self.neuron = build_neuron(config, config.threshold) if config.encoder == "lif" else None
+        self.longest = config.max_position_embeddings
+
+    def positions(self, x: Tensor) -> Tensor:
+        """The position signal of embeddings x [B, N, D], as [N, D] or 0."""
+        tokens = x.shape[1]
+        if self.position == "none":
+            return x.new_zeros(())
+        if tokens > self.longest:
+            raise UserError(
+                "sequence length",
+                expected=f"at most {self.longest} tokens (model.max_position_embeddings)",
+                got=tokens,
+                fix="truncate the text, or train with a larger max_position_embeddings",
+            )
+        if self.position == "learned":
+            return self.position_embeddings.weight[:tokens]
+        return sinusoids(tokens, x.shape[2]).to(x)
+
+    def forward(self, input_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """ids [B, N] -> word embeddings [B, N, D], spikes [T, B, N, D] or, as they are the same
+        at every step, [1, B, N, D] for the Heaviside encoder."""
+        words = self.word_embeddings(input_ids)
+        current = (words + self.positions(words))[None]
+        if self.neuron is None:
+            return words, spike(current, *self.surrogate)
+        return words, self.neuron(current.expand(self.timesteps, -1, -1, -1))
+
+
+class SpikingMlp(nn.Module):
+    """LN(SN(LN(X W_1)) W_2): a current, as the attention's output is, or its spikes."""
+
+    def __init__(self, config: SpikeBertConfig):
+        super().__init__()
+        inner = round(config.mlp_ratio * config.hidden_size)
+        self.up = Projection(config.hidden_size, inner)
+        self.neuron = build_neuron(config, config.threshold)
+        self.down = Projection(inner, config.hidden_size)
+
+    def forward(
+        self, x: Tensor, neuron: nn.Module | None = None, residual: Tensor | None = None
+    ) -> Tensor:
+        """[T, B, N, D] -> [T, B, N, D]."""
+        return self.down(self.up(x, self.neuron), neuron, residual=residual)
+
+
+class SpikeBertBlock(nn.Module):
+    """Attention and MLP, each with its residual."""
+
+    def __init__(self, config: SpikeBertConfig):
+        super().__init__()
+        self.timesteps, self.membrane = config.timesteps, config.residual == "membrane"
+        self.attention = SpikingSelfAttention(
+            config.hidden_size,
+            config.num_attention_heads,
+            lambda threshold: build_neuron(config, threshold),
+            config.threshold,
+            config.attention_threshold,
+            config.attention_scale,
+            config.attention_order,
+        )
+        self.mlp = SpikingMlp(config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.attention_residual = build_neuron(config, config.threshold)
+        self.mlp_residual = build_neuron(config, config.threshold)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Stream x [T or 1, B, N, D], mask [B, N] -> stream [T, B, N, D]."""
+        if self.membrane:
+            x = x.expand(self.timesteps, -1, -1, -1)
+            x = x + self.dropout(self.attention(self.attention_residual(x), mask))
+            return x + self.dropout(self.mlp(self.mlp_residual(x)))
+        if self.training and self.dropout.p:  # comes between the norm and the neuron
+            current = self.attention(x, mask, self.timesteps)
+            x = x + self.attention_residual(self.dropout(current))
+            return x + self.mlp_residual(self.dropout(self.mlp(x)))
+        x = self.attention(x, mask, self.timesteps, self.attention_residual, residual=x)
+        return self.mlp(x, self.mlp_residual, residual=x)
+
+
+class SpikeBertPreTrainedModel(PreTrainedModel):
+    config_class = SpikeBertConfig
+    base_model_prefix = "spikebert"
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=self.config.initializer_range)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.LayerNorm):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            mean = 0 if isinstance(module, Positions) else self.config.embedding_mean
+            nn.init.normal_(module.weight, mean, self.config.embedding_std)
+
+
+class SpikeBertModel(SpikeBertPreTrainedModel):
+    """The spiking encoder, without a head."""
+
+    def __init__(self, config: SpikeBertConfig):
+        super().__init__(config)
+        self.embeddings = SpikeBertEmbeddings(config)
+        self.blocks = nn.ModuleList(SpikeBertBlock(config) for _ in range(config.num_hidden_layers))
+        self.norm = nn.LayerNorm(config.hidden_size)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embeddings.word_embeddings
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.embeddings.word_embeddings = cast(nn.Embedding, value)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        **_: object,
+    ) -> SpikeBertOutput:
+        """ids and mask [B, N] -> a `SpikeBertOutput` without logits."""
+        words, x = self.embeddings(input_ids)
+        if torch.is_autocast_enabled(x.device.type):  # spikes and their counts are exact in it
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        states = []
+        for block in self.blocks:
+            x = block(x, attention_mask)
+            states.append(x)
+        return SpikeBertOutput(
+            last_hidden_state=self.norm(x),
+            hidden_states=tuple(states) if output_hidden_states else None,
+            embeddings=words,
+        )
+
+
+def masked_mean(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean over tokens: x [T, B, N, D], mask [B, N] -> [T, B, D], padding left out."""
+    if mask is None:
+        return x.mean(2)
+    weight = mask.to(x.dtype)[None, :, :, None]
+    return (x * weight).sum(2) / weight.sum(2).clamp_min(1)
+
+
+class SpikeBertForSequenceClassification(SpikeBertPreTrainedModel):
+    """The encoder and a linear head on the mean over tokens and time."""
+
+    def __init__(self, config: SpikeBertConfig):
+        super().__init__(config)
+        self.spikebert = SpikeBertModel(config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels or 2)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        **_: object,
+    ) -> SpikeBertOutput:
+        """ids, mask [B, N] and optional labels [B] -> logits [B, C] and, with labels, their
+        cross-entropy or, of one score (C = 1), the mean squared error."""
+        out = self.spikebert(input_ids, attention_mask, output_hidden_states)
+        pooled = masked_mean(out.last_hidden_state.float(), attention_mask)
+        out.step_logits = self.classifier(self.dropout(pooled)).float()
+        out.logits = out.step_logits.mean(0)
+        if labels is not None:
+            out.loss = gold_loss(out.logits, labels)
+        return out
+
+
+AutoModel.register(SpikeBertConfig, SpikeBertModel, exist_ok=True)
+AutoModelForSequenceClassification.register(
+    SpikeBertConfig, SpikeBertForSequenceClassification, exist_ok=True
+)

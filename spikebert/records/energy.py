@@ -1,0 +1,295 @@
+"""What a network's operations cost: the conventions, their arithmetic, and the file of results.
+
+Nothing here imports torch: `energy.py` measures, this module charges.
+
+- A *MAC* is one multiply-accumulate. Where FLOPs are quoted with one multiplication and one
+  addition counted apart, a FLOP is half a MAC. A MAC costs 4.6 pJ (3.7 + 0.9) and an accumulate
+  (AC) 0.9 pJ: 32 bit floating point at 45 nm, Horowitz, ISSCC 2014.
+- A layer's MACs are those of its products over all T steps as if its input were dense. Biases,
+  norms, softmax, activations, neurons, look-ups of embeddings and traffic of memory are left out.
+- A layer's *SOPs* are its ACs: T x firing rate of its input x MACs of one step.
+- An input that is the same at all T steps may be computed once in software. It is counted T times,
+  as hardware that is fed spikes would run it.
+
+A layer's input is *binary* (0 and 1 alone), *integer* (counts of spikes) or *real*, as seen over
+all that was measured. The accounts differ in what they make of it:
+
+| convention | binary          | integer                     | real            |
+|------------|-----------------|-----------------------------|-----------------|
+| `paper`    | SOPs at 0.9 pJ  | SOPs at 0.9 pJ              | MACs at 4.6 pJ  |
+| `strict`   | SOPs at 0.9 pJ  | MACs at 4.6 pJ, every step  | MACs at 4.6 pJ  |
+| `unary`    | SOPs at 0.9 pJ  | an input of k is k ACs      | MACs at 4.6 pJ  |
+
+The firing rate in SOPs is the share of inputs that are not zero, so `paper` charges a count of k
+as one AC. A network without spikes costs the same in all three: its convention is `dense`.
+
+Lengths: "real" is the mean over sentences at their own lengths, special tokens included, padding
+excluded. A number N is one sentence of N tokens, all of them counted (a sentence padded to N costs
+a dense network the same), at the rates that were measured on the real sentences.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..config.settings import check
+from ..errors import UserError
+from ..utils.strict_json import parse_json
+
+MAC_PJ, AC_PJ = 4.6, 0.9
+KINDS = ("binary", "integer", "real")  # each takes in the ones before it
+CONVENTIONS = ("paper", "strict", "unary")
+DENSE = "dense"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one layer has to do for one sample."""
+
+    macs: float  # over all steps
+    kind: str  # of its input, one of KINDS
+    rate: float  # share of inputs that are not zero, 0 to 1
+    magnitude: float  # mean of |input|
+
+
+@dataclass(frozen=True)
+class Bill:
+    """Operations of one sample, and their energy: energy_pj = 4.6 macs + 0.9 sops."""
+
+    macs: float  # charged as MACs, over all steps
+    sops: float  # charged as accumulates
+    spike_rate: float | None  # share of inputs not zero where SOPs are charged, weighted by MACs
+    energy_pj: float
+
+
+def bill(loads: Iterable[Load], convention: str) -> Bill:
+    """Charge layers by one of CONVENTIONS, or as `dense`: MACs alone.
+
+    Raises:
+        UserError: there is no such convention.
+    """
+    if convention not in (*CONVENTIONS, DENSE):
+        raise UserError(
+            "convention of energy",
+            expected=" or ".join((*CONVENTIONS, DENSE)),
+            got=convention,
+            fix="choose one of them",
+        )
+    macs = sops = fed = fired = 0.0
+    for load in loads:
+        as_macs = load.kind == "real" or (load.kind == "integer" and convention == "strict")
+        if convention == DENSE or as_macs:
+            macs += load.macs
+            continue
+        sops += load.macs * (load.magnitude if convention == "unary" else load.rate)
+        fed += load.macs
+        fired += load.macs * load.rate
+    return Bill(macs, sops, fired / fed if fed else None, MAC_PJ * macs + AC_PJ * sops)
+
+
+def bert_macs(
+    tokens: float, layers: int = 12, width: int = 768, intermediate: int = 3072, classes: int = 2
+) -> float:
+    """MACs of one sentence of `tokens` tokens in a BERT classifier, pooler and head included."""
+    per_token = layers * (4 * width**2 + 2 * width * intermediate)
+    products = layers * 2 * width
+    return per_token * tokens + products * tokens**2 + width**2 + classes * width
+
+
+def matching_length(
+    macs: float,
+    layers: int = 12,
+    width: int = 768,
+    intermediate: int = 3072,
+    classes: int = 2,
+) -> float:
+    """The length in tokens, not rounded, at which `bert_macs` gives `macs`.
+
+    The paper prints 22.46 GFLOPs for BERT on ChnSenti and neither a length nor what a FLOP is.
+    `matching_length(22.46e9)` and `matching_length(22.46e9 / 2)` are the lengths under which it
+    comes out: 250.8 tokens if a FLOP is a MAC, 128.6 if a MAC is two. The second is near the usual
+    128, and charging each such FLOP 4.6 pJ gives the paper's 103 mJ, twice 4.6 pJ for a MAC.
+
+    Raises:
+        UserError: not even a sentence without tokens costs so little.
+    """
+    rest = bert_macs(0, layers, width, intermediate, classes) - macs
+    if rest > 0:
+        raise UserError(
+            "MACs of a BERT",
+            expected=f"at least {rest + macs:g}",
+            got=macs,
+            fix="give more",
+        )
+    per_token = layers * (4 * width**2 + 2 * width * intermediate)
+    products = layers * 2 * width
+    return (math.sqrt(per_token**2 - 4 * products * rest) - per_token) / (2 * products)
+
+
+@dataclass(frozen=True)
+class LayerEnergy:
+    """One layer, or one of attention's products, over all samples."""
+
+    name: str  # dotted name of the module; `.product.q` and the like for attention's products
+    kind: str  # of the input: binary, integer or real
+    rate: float  # share of inputs that are not zero
+    rate_by_step: list[float]  # the same at each time step
+    magnitude: float  # mean of |input|
+    macs_real: float  # over all steps, mean of the samples
+    macs_fixed: float | None  # over all steps at the fixed length; None if none was asked for
+
+
+@dataclass(frozen=True)
+class RealEnergy:
+    """Per sample at real lengths: means, and percentiles of the energy over samples."""
+
+    macs: float
+    sops: float
+    spike_rate: float | None
+    energy_pj: float
+    energy_pj_p5: float
+    energy_pj_p50: float
+    energy_pj_p95: float
+
+
+@dataclass(frozen=True)
+class ConventionEnergy:
+    """One account of a network."""
+
+    real: RealEnergy
+    fixed: Bill | None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The energy of one network on some samples."""
+
+    samples: int
+    layers: list[LayerEnergy]
+    accounts: dict[str, ConventionEnergy]  # by convention; `dense` alone without spikes
+
+
+def mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Of sorted values, linear between neighbours; `share` is 0 to 1."""
+    place = share * (len(values) - 1)
+    low, high = values[math.floor(place)], values[math.ceil(place)]
+    return low + (high - low) * (place - math.floor(place))
+
+
+def account(
+    samples: Sequence[Sequence[Load]], fixed: Sequence[Load] | None, convention: str
+) -> ConventionEnergy:
+    """`ConventionEnergy` of the layers' loads, by sample, and of those at a fixed length."""
+    bills = [bill(loads, convention) for loads in samples]
+    energies = sorted(b.energy_pj for b in bills)
+    rates = [b.spike_rate for b in bills if b.spike_rate is not None]
+    return ConventionEnergy(
+        real=RealEnergy(
+            macs=mean([b.macs for b in bills]),
+            sops=mean([b.sops for b in bills]),
+            spike_rate=mean(rates) if rates else None,
+            energy_pj=mean(energies),
+            energy_pj_p5=percentile(energies, 0.05),
+            energy_pj_p50=percentile(energies, 0.5),
+            energy_pj_p95=percentile(energies, 0.95),
+        ),
+        fixed=None if fixed is None else bill(fixed, convention),
+    )
+
+
+@dataclass(frozen=True)
+class EnergyRecord:
+    """The file of one model on one corpus. Energies are pJ per sample, lengths tokens."""
+
+    id: str
+    dataset: str
+    source: str  # where the rows came from, in words
+    model: str  # a name in schema.MODELS, or a folder's name
+    variant: str
+    seed: int
+    split: str
+    samples: int  # the first ones of the split
+    timesteps: int  # T; 1 for a dense network
+    fixed_length: int
+    tokens_mean: float
+    tokens_p5: float
+    tokens_p50: float
+    tokens_p95: float
+    parameters: int
+    layers: list[LayerEnergy]
+    accounts: dict[str, ConventionEnergy]
+    schema: int = SCHEMA_VERSION
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> EnergyRecord:
+        """The record that `dataclasses.asdict` took apart; a KeyError or TypeError if it is not."""
+        accounts = {
+            name: ConventionEnergy(
+                RealEnergy(**parts["real"]), Bill(**parts["fixed"]) if parts["fixed"] else None
+            )
+            for name, parts in value["accounts"].items()
+        }
+        layers = [LayerEnergy(**layer) for layer in value["layers"]]
+        return cls(**{**value, "accounts": accounts, "layers": layers})
+
+
+_NUMBER = {"type": "number", "minimum": 0}
+_KINDS: dict[str, dict[str, Any]] = {
+    "str": {"type": "string"},
+    "int": {"type": "integer", "minimum": 0},
+    "float": _NUMBER,
+    "list[LayerEnergy]": {"type": "array", "items": {"type": "object"}},
+    "dict[str, ConventionEnergy]": {"type": "object"},
+}
+_BILL = {
+    "type": ["object", "null"],
+    "additionalProperties": {**_NUMBER, "type": ["number", "null"]},
+}
+RECORD_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        **{f.name: _KINDS[str(f.type)] for f in dataclasses.fields(EnergyRecord)},
+        "accounts": {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "properties": {"real": _BILL, "fixed": _BILL},
+            },
+        },
+    },
+}
+
+
+def read_energy(path: str | Path) -> EnergyRecord:
+    """Read one record.
+
+    Raises:
+        UserError: it is not JSON, or of another schema, or a number is none, or NaN.
+    """
+    try:
+        value = parse_json(Path(path).read_text(encoding="utf-8"))
+        if value["schema"] != SCHEMA_VERSION:
+            raise TypeError(f"schema {value['schema']}")
+        record = EnergyRecord.from_json(value)
+        check(value, RECORD_SCHEMA, f"energy record {path}")
+        return record
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        names = ", ".join(field.name for field in dataclasses.fields(EnergyRecord))
+        raise UserError(
+            f"energy record {path}",
+            expected=f"JSON of schema {SCHEMA_VERSION} with the fields {names}",
+            got=f"{type(error).__name__} {error}",
+            fix="delete it and measure again",
+        ) from None

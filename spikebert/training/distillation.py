@@ -1,0 +1,276 @@
+"""The modules that a training step optimises: a classifier, a student beside its teacher, and a
+teacher that is yet to be.
+
+Their forward returns {"loss", "logits", named losses}; `training.fit` needs no more.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Self, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+
+from ..config.settings import DistillSettings, Stage2Settings
+from ..errors import UserError
+from ..models.dense_bert import choose_attention, prepare_last_layer
+from ..models.modeling import SpikeBertPreTrainedModel
+from ..models.students import DenseStudent, as_spiking, identity_of
+from .losses import Alignment, gold_loss, label_loss, logits_loss
+
+States = tuple[Tensor | None, ...] | None  # of the teacher, by layer: [B, N, D_teacher]
+
+
+class Classifier(nn.Module):
+    """Any Hugging Face classifier under its labels alone: the teacher, the direct student.
+
+    Only logits are read, so the last layer of a BERT is computed at the first token, unless it is
+    to be `whole`: the same values.
+    """
+
+    def __init__(self, model: nn.Module, whole: bool = False):
+        super().__init__()
+        self.model = model
+        bert = model.bert if isinstance(model, BertForSequenceClassification) else None
+        first = not whole and bert is not None and prepare_last_layer(bert)
+        self.reading = {"read_first": True} if first else {}
+
+    def train(self, mode: bool = True) -> Self:
+        choose_attention(self.model, mode)
+        return super().train(mode)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        labels: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        counted: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """ids, mask and, of pairs, types [B, N], labels [B] -> logits [B, C] and, with labels,
+        the `gold_loss` of the rows that are counted [B]."""
+        options = types_for(self.model, token_type_ids) | self.reading
+        logits = self.model(input_ids=input_ids, attention_mask=attention_mask, **options).logits
+        if labels is None:
+            return {"logits": logits}
+        return {"loss": gold_loss(logits, labels, counted), "logits": logits}
+
+
+class MaskedWords(BertForMaskedLM):
+    """A BERT that learns to guess the words behind its masks.
+
+    Its parent says a word for every token, and learns from the masked ones: here only they go on
+    from the last layer's attention to the vocabulary, which is most of the work of a small model.
+    The loss is the same.
+    """
+
+    def __init__(self, config: BertConfig):
+        super().__init__(config)
+        if not prepare_last_layer(self.bert):
+            raise ValueError("MaskedWords: expected a BERT that reads both ways, got a decoder")
+
+    def train(self, mode: bool = True) -> Self:
+        choose_attention(self, mode)
+        return super().train(mode)
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor
+    ) -> dict[str, Tensor]:
+        """ids, mask and labels [B, N], -100 for what was not masked -> the mean cross-entropy."""
+        words = labels.flatten()
+        masked = (words >= 0).nonzero().squeeze(1)
+        states = self.bert(input_ids, attention_mask, read_at=masked).last_hidden_state
+        logits = self.cls(states).float()
+        total = nn.functional.cross_entropy(logits, words[masked], reduction="sum")
+        return {"loss": total / max(1, len(masked))}
+
+
+def types_for(model: nn.Module, token_type_ids: Tensor | None) -> dict[str, Tensor]:
+    """The argument that tells a model the sides of a pair; none for a model that takes none (the
+    student, DistilBERT)."""
+    if (
+        token_type_ids is None
+        or "token_type_ids" not in inspect.signature(model.forward).parameters
+    ):
+        return {}
+    return {"token_type_ids": token_type_ids}
+
+
+class _Distillation(nn.Module):
+    """A student, the projections of its losses, and a frozen teacher, which is not saved."""
+
+    student: SpikeBertPreTrainedModel | DenseStudent
+    teacher: PreTrainedModel
+
+    def __init__(
+        self,
+        student: PreTrainedModel,
+        teacher: PreTrainedModel,
+        settings: DistillSettings,
+    ):
+        super().__init__()
+        self.student, self.settings = as_spiking(student), settings
+        self.alignment = Alignment(
+            student.config.hidden_size,
+            teacher.config.hidden_size,
+            student.config.num_hidden_layers,
+            teacher.config.num_hidden_layers,
+            settings.ignored_layers,
+        )
+        # Not a submodule: it has no place in a checkpoint.
+        object.__setattr__(self, "teacher", teacher.eval().requires_grad_(False))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> _Distillation:
+        self.teacher._apply(fn)  # to the student's device
+        return super()._apply(fn, recurse)
+
+    def both(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        states: States,
+        logits: Tensor | None,
+        token_type_ids: Tensor | None = None,
+    ) -> tuple[Any, States, Tensor | None]:
+        """The student's output on a batch, and the teacher's hidden states and logits: those given
+        or, where none are, what it says now."""
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if states is None:
+            types = types_for(self.teacher, token_type_ids)
+            with torch.no_grad():
+                taught = self.teacher(**inputs, **types, output_hidden_states=True)
+            states, logits = taught.hidden_states, getattr(taught, "logits", None)
+        types = types_for(self.student, token_type_ids)
+        return self.student(**inputs, **types, output_hidden_states=True), states, logits
+
+    def aligned(self, out: Any, states: Any, mask: Tensor) -> dict[str, Tensor]:
+        """L_emb and L_fea of a batch; one whose weight is 0 is not computed."""
+        embedded, *features = states
+        losses = {}
+        if self.settings.embedding_weight:
+            losses["loss_embedding"] = self.alignment.embedding_loss(out.embeddings, embedded, mask)
+        if self.settings.feature_weight:
+            losses["loss_feature"] = self.alignment.feature_loss(out.hidden_states, features, mask)
+        return losses
+
+    def total(self, losses: dict[str, Tensor]) -> Tensor:
+        """The weighted sum; the weight of "loss_x" is the setting "x_weight"."""
+        weights = (getattr(self.settings, f"{name[5:]}_weight") for name in losses)
+        return sum(
+            (weight * loss for weight, loss in zip(weights, losses.values(), strict=True)),
+            torch.zeros((), device=self.student.device),
+        )
+
+
+class PretrainingDistillation(_Distillation):
+    """Stage 1: sigma_1 L_fea + sigma_2 L_emb on unlabelled text."""
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        states: States = None,
+        counted: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """ids, mask [B, N] and the teacher's states, if they are kept (`taught`) -> losses of the
+        rows that are counted [B]."""
+        out, states, _ = self.both(input_ids, attention_mask, states, None)
+        losses = self.aligned(out, states, of_counted(attention_mask, counted))
+        return {"loss": self.total(losses), **losses}
+
+
+class TaskDistillation(_Distillation):
+    """Stage 2: the four losses on augmented, labelled rows."""
+
+    settings: Stage2Settings
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        labels: Tensor,
+        states: States = None,
+        teacher_logits: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        counted: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """ids, mask [B, N], labels [B] with -100 (of scores NaN) for the teacher's, and what the
+        teacher says, if it is kept (`taught`) -> losses of the rows that are counted [B], and
+        logits. The types of a pair are for the teacher and for a dense student; a spiking one takes
+        none.
+
+        In evaluation the teacher is not asked: `gold_loss` is the loss.
+        """
+        if not self.training:
+            types = types_for(self.student, token_type_ids)
+            logits: Tensor = self.student(input_ids, attention_mask, **types).logits
+            return {"loss": gold_loss(logits, labels), "logits": logits}
+        out, states, taught = self.both(
+            input_ids, attention_mask, states, teacher_logits, token_type_ids
+        )
+        assert taught is not None
+        temperature = self.settings.temperature
+        losses = self.aligned(out, states, of_counted(attention_mask, counted)) | {
+            "loss_logits": logits_loss(out.logits, taught, temperature, counted),
+            "loss_ce": label_loss(out.logits, labels, taught, counted),
+        }
+        return {"loss": self.total(losses), "logits": out.logits, **losses}
+
+
+def of_counted(mask: Tensor, counted: Tensor | None) -> Tensor:
+    """The mask [B, N] without the rows that are not counted [B]."""
+    return mask if counted is None else mask * counted.unsqueeze(1)
+
+
+def check_same_model(found: PreTrainedConfig, student: PreTrainedConfig, where: str) -> None:
+    """A stage-1 student of another kind or of other settings than the run's is a `UserError`."""
+    theirs, wanted = identity_of(found), identity_of(student)
+    other = {name for name in wanted if theirs.get(name) != wanted[name]}
+    if theirs["model_type"] != wanted["model_type"]:
+        other = {"model_type"}
+    if other:
+        raise UserError(
+            f"student in {where}",
+            expected={name: wanted[name] for name in sorted(other)},
+            got={name: theirs[name] for name in sorted(other)},
+            fix="run stage 1 with the model settings of this run",
+        )
+
+
+@torch.no_grad()
+def copy_embeddings(
+    student: PreTrainedModel, teacher: PreTrainedModel, std: float | None, mean: float = 0.0
+) -> None:
+    """Start the student's word embeddings [V, D] as the teacher's [V, D_teacher].
+
+    Where D < D_teacher only the D leading principal directions are kept. They are then rotated at
+    random, so that all columns share the variance (a Heaviside encoder sees nothing but signs),
+    scaled to `std`, or left in the teacher's scale where that is None, and centred on `mean`.
+    """
+    words = cast(nn.Embedding, teacher.get_input_embeddings()).weight.float()
+    target = cast(nn.Embedding, student.get_input_embeddings()).weight
+    if words.shape[0] != target.shape[0]:
+        raise UserError(
+            "vocabulary of the student",
+            expected=f"{words.shape[0]} tokens, the teacher's",
+            got=target.shape[0],
+            fix="use the teacher's tokenizer",
+        )
+    centred = words - words.mean(0)
+    width = target.shape[1]
+    _, directions = torch.linalg.eigh(centred.T @ centred)  # ascending
+    kept = centred @ directions[:, -width:]
+    rotation, _ = torch.linalg.qr(torch.randn(width, kept.shape[1], device=kept.device))
+    mixed = kept @ rotation.T
+    target.copy_(mixed / mixed.std() * (words.std() if std is None else std) + mean)
+    padding = student.config.pad_token_id
+    if padding is not None:
+        target[padding].zero_()

@@ -1,0 +1,102 @@
+"""TextCNN and the spiking network made of it, from files to files."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, set_seed
+
+from ..config.settings import SnnTextCnnSettings, TextCnnSettings
+from ..errors import UserError
+from ..models.configuration import SnnTextCnnConfig, TextCnnConfig
+from ..models.loading import POOLER, load_model
+from ..models.textcnn import TextCnnForSequenceClassification, convert
+from ..records.records import Record
+from .distillation import Classifier, copy_embeddings
+from .loop import file_digest
+from .steps import Corpus, Outputs, Run, supervised
+from .tokenization import load_tokenizer
+
+
+def textcnn(
+    settings: TextCnnSettings, corpus_dir: Path, teacher_dir: Path, run: Run, outputs: Outputs
+) -> Record | None:
+    """Train TextCNN, whose tokenizer and, by setting, first word embeddings are a BERT's."""
+    set_seed(run.seed)
+    corpus = Corpus.read(corpus_dir)
+    tokenizer = load_tokenizer(teacher_dir)
+    model = TextCnnForSequenceClassification(
+        TextCnnConfig(
+            vocab_size=len(tokenizer),
+            pad_token_id=tokenizer.pad_token_id,
+            embedding_size=settings.embedding_size,
+            filters=settings.filters,
+            widths=list(settings.widths),
+            dropout=settings.dropout,
+            **corpus.label_names,
+        )
+    )
+    if settings.embedding_init == "teacher":
+        teacher = load_model(AutoModel, teacher_dir, new=POOLER)
+        copy_embeddings(model, teacher, model.config.embedding_std)
+    return supervised(
+        run,
+        corpus,
+        corpus.train,
+        Classifier(model),
+        model,
+        tokenizer,
+        settings,
+        {"textcnn": dataclasses.asdict(settings)},
+        {"corpus": corpus.digest, "teacher": file_digest(teacher_dir)},
+        outputs,
+    )
+
+
+def snn_textcnn(
+    settings: SnnTextCnnSettings, corpus_dir: Path, textcnn_dir: Path, run: Run, outputs: Outputs
+) -> Record | None:
+    """Make a trained TextCNN spiking and fine-tune it.
+
+    Raises:
+        UserError: `textcnn_dir` holds another model, or one of other classes.
+    """
+    set_seed(run.seed)
+    corpus = Corpus.read(corpus_dir)
+    config = AutoConfig.from_pretrained(textcnn_dir)
+    found = (config.model_type, config.num_labels)
+    if found != (TextCnnConfig.model_type, corpus.num_labels):
+        raise UserError(
+            f"model in {textcnn_dir}",
+            expected=f"a {TextCnnConfig.model_type} of {corpus.num_labels} classes",
+            got=f"a {found[0]} of {found[1]}",
+            fix="train a TextCNN on this set",
+        )
+    names = ("vocab_size", "pad_token_id", "embedding_size", "filters", "widths", "dropout")
+    model = convert(
+        load_model(AutoModelForSequenceClassification, textcnn_dir),
+        SnnTextCnnConfig(
+            **{name: getattr(config, name) for name in names},
+            timesteps=settings.timesteps,
+            beta=settings.beta,
+            threshold=settings.threshold,
+            surrogate=settings.surrogate,
+            surrogate_alpha=settings.surrogate_alpha,
+            pooling=settings.pooling,
+            **corpus.label_names,
+        ),
+    )
+    return supervised(
+        run,
+        corpus,
+        corpus.train,
+        Classifier(model),
+        model,
+        load_tokenizer(textcnn_dir),
+        settings,
+        {"snn_textcnn": dataclasses.asdict(settings)},
+        {"corpus": corpus.digest, "textcnn": file_digest(textcnn_dir)},
+        outputs,
+        {"teacher": None, "textcnn": run.teacher},
+    )
