@@ -1,0 +1,156 @@
+"""What there is to train, and in which languages: each model and each language once.
+
+A model or language that is entered here is known everywhere: to the configuration and its schema,
+to the plan, the rules, the tables and the figures. Nothing heavy is imported; functions of other
+rooms are named as `module:function`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+BASE = "base"
+
+
+class RunId(NamedTuple):
+    """The name of one trained model, `<dataset>.<model>.<variant>.s<seed>`.
+
+    >>> str(RunId("mr", "spikebert", "beta-0.8", 1))
+    'mr.spikebert.beta-0.8.s1'
+    >>> RunId.parse("mr.spikebert.beta-0.8.s1").variant
+    'beta-0.8'
+    """
+
+    dataset: str
+    model: str
+    variant: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.dataset}.{self.model}.{self.variant}.s{self.seed}"
+
+    @classmethod
+    def parse(cls, text: str) -> RunId:
+        """The id that `str` wrote; a ValueError for any other text."""
+        found = re.fullmatch(r"([^.]+)\.([^.]+)\.(.+)\.s(\d+)", text)
+        if found is None:
+            raise ValueError(f"{text!r} is not <dataset>.<model>.<variant>.s<seed>")
+        return cls(found[1], found[2], found[3], int(found[4]))
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One kind of model that a row of `runs` may ask for."""
+
+    title: str  # in tables, figures and claims
+    sections: tuple[
+        str, ...
+    ]  # settings that decide its weights, its parent's too; its own step last
+    rule: str  # the function and the Snakemake rule that train it
+    colour: str  # of Okabe and Ito's palette; a spiking network and its dense twin share theirs
+    parent: str | None = None  # the model of the same set and seed that it starts or learns from
+    student: bool = False  # takes the settings of `model`
+    dense: bool = False  # a dense network with a spiking twin; of `model` it takes the shape alone
+    compressed: bool = False  # a published compressed BERT, fine-tuned as the teacher is
+    neural: bool = True  # false: no weights folder, no energy, no seed, no BERT of its language
+    measured: bool = True  # its energy is counted; false where another model costs the same
+
+    @property
+    def step(self) -> str:
+        """The section of the settings of its own step."""
+        return self.sections[-1]
+
+    @property
+    def stage1(self) -> str | None:
+        """The section of the stage 1 that it comes from; None if it comes from none."""
+        return next((name for name in self.sections if name.endswith("stage1")), None)
+
+
+# In the order of the tables.
+MODELS: dict[str, ModelSpec] = {
+    "tfidf": ModelSpec(
+        "TF-IDF with logistic regression", ("tfidf",), "tfidf", "#000000", neural=False
+    ),
+    "textcnn": ModelSpec("TextCNN", ("textcnn",), "textcnn", "#56B4E9", dense=True),
+    "teacher": ModelSpec("its fine-tuned teacher", ("finetune",), "finetune", "#0072B2"),
+    "distilbert": ModelSpec("DistilBERT", ("finetune",), "finetune", "#F0E442", compressed=True),
+    "tinybert": ModelSpec("TinyBERT", ("finetune",), "finetune", "#999999", compressed=True),
+    "dense_direct": ModelSpec(
+        "a dense BERT of its shape, directly trained",
+        ("model", "dense_direct"),
+        "direct",
+        "#E69F00",
+        student=True,
+        dense=True,
+    ),
+    "dense_distilled": ModelSpec(
+        "a dense BERT of its shape, distilled as it is,",
+        ("finetune", "augment", "model", "dense_stage1", "dense_stage2"),
+        "stage2",
+        "#D55E00",
+        parent="teacher",
+        student=True,
+        dense=True,
+        measured=False,
+    ),
+    "snn_textcnn": ModelSpec(
+        "SNN-TextCNN", ("textcnn", "snn_textcnn"), "snn_textcnn", "#56B4E9", parent="textcnn"
+    ),
+    "direct": ModelSpec(
+        "the directly trained Spikformer", ("model", "direct"), "direct", "#E69F00", student=True
+    ),
+    "stage2_only": ModelSpec(
+        "the student distilled on the task alone",
+        ("finetune", "augment", "model", "stage2"),
+        "stage2",
+        "#009E73",
+        parent="teacher",
+        student=True,
+        measured=False,
+    ),
+    "spikebert": ModelSpec(
+        "SpikeBERT",
+        ("finetune", "augment", "model", "stage1", "stage2"),
+        "stage2",
+        "#D55E00",
+        parent="teacher",
+        student=True,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Language:
+    """What the steps have to know of a language."""
+
+    name: str
+    tagger: str  # text -> words with their parts of speech
+    splitter: str  # text -> sentences
+    ngrams: str  # of TF-IDF: word or char
+    longest: int  # characters of a sentence; longer ones are cut
+    shortest: int  # letters and digits; shorter sentences are dropped
+    encodings: tuple[str, ...]  # that its files often have
+
+
+LANGUAGES: dict[str, Language] = {
+    "en": Language(
+        "English",
+        tagger="spikebert.data.augment:tag_english",
+        splitter="spikebert.data.text:split_english",
+        ngrams="word",
+        longest=600,
+        shortest=8,
+        encodings=("utf-8", "cp1252"),
+    ),
+    "zh": Language(
+        "Chinese",
+        tagger="spikebert.data.augment:tag_chinese",
+        splitter="spikebert.data.text:split_chinese",
+        ngrams="char",
+        longest=200,
+        shortest=4,
+        encodings=("utf-8", "gb18030"),
+    ),
+}
