@@ -92,7 +92,7 @@ def test_what_figures_are_drawn_with_reruns_figures_alone(clone: Path, seconds: 
     """A new caption, colour or line of code in figures.py touches no record."""
     assert seconds
     assert jobs(clone, "figures", "tables", *CONFIG) == {}
-    source = clone / "spikebert/figures.py"
+    source = clone / "spikebert/report/figures.py"
     source.write_text(source.read_text("utf-8").replace("#D55E00", "#CC79A7"), "utf-8")
     caption = clone / "workflow/report/accuracy_figure.rst"
     caption.write_text(caption.read_text("utf-8") + "\nOther words.\n", "utf-8")
