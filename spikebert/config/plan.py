@@ -9,44 +9,20 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..utils.validation import nearest
+from .files import read_yaml, with_changes
+from .registry import BASE, COMPRESSED, DENSE_STEPS, MODELS, SHAPE, STUDENT_STEPS, RunId
 from .resources import Resources, resources_of
-from .schema import (
-    BASE,
-    COMPRESSED,
-    MODELS,
-    SECTIONS,
-    SOURCES,
-    depends,
-    dotted,
-    from_text,
-    kinds_of,
-    read_config,
-    stage1_of,
-)
-from .settings import ALGORITHM, DENSE, LATER, SHAPE, STEPS, check, digest, schema_of
+from .schema import SECTIONS, dotted, from_text, kinds_of, read_config
+from .settings import ALGORITHM, LATER, STEPS, check, digest, schema_of
 from .specs import MEMBER
 from .tasks import ACCURACY, GLUE_SETS, metric_of
-
-# The sections that each step is given.
-STEP_SECTIONS: dict[str, tuple[str, ...]] = {
-    "augment": ("augment",),
-    "pretrain": ("pretrain",),
-    "tfidf": ("tfidf",),
-    "finetune": ("finetune",),
-    "stage1": ("model", "stage1"),
-    "stage2": ("model", "stage2"),
-    "direct": ("model", "direct"),
-    "textcnn": ("textcnn",),
-    "snn_textcnn": ("snn_textcnn",),
-    "dense_direct": ("model", "dense_direct"),
-    "dense_stage1": ("model", "dense_stage1"),
-    "dense_stage2": ("model", "dense_stage2"),
-}
 
 # Keys of a corpus, text or teacher that are words for people and change no row.
 WORDS = ("description", "licence", "analogue", "compressed")
@@ -73,7 +49,7 @@ class Run:
 
     @property
     def id(self) -> str:
-        return f"{self.dataset}.{self.model}.{self.variant}.s{self.seed}"
+        return str(RunId(self.dataset, self.model, self.variant, self.seed))
 
     @property
     def name(self) -> str:
@@ -92,17 +68,17 @@ class Run:
     @property
     def last_step(self) -> str:
         """JSON of the settings of the step that makes its weights."""
-        return self.step(MODELS[self.model][-1])
+        return self.step(MODELS[self.model].step)
 
     @property
     def max_length(self) -> int:
         """Tokens at which its rows are cut, dev and test rows, too. Only of networks."""
-        return int(self.settings[MODELS[self.model][-1]]["max_length"])
+        return int(self.settings[MODELS[self.model].step]["max_length"])
 
     @property
     def first_step(self) -> str:
         """The same of its stage 1. Only where it has one."""
-        section = stage1_of(self.model)
+        section = MODELS[self.model].stage1
         assert section, self.model
         return self.step(section)
 
@@ -150,9 +126,23 @@ class Plan:
         """The runs of these models by id."""
         return {run.id: run for run in self.runs if run.model in models}
 
+    def run_of(self, name: str) -> Run:
+        """The run of this id; a `UserError` with the nearest one where there is none."""
+        for run in self.runs:
+            if run.id == name:
+                return run
+        known = [run.id for run in self.runs]
+        raise UserError(
+            f"run {name}",
+            expected=f"one of the {len(known)} runs of configuration {self.run}, "
+            "<dataset>.<model>.<variant>.s<seed>",
+            got=name,
+            fix=nearest(name, known, f"choose one, such as {known[0]}"),
+        )
+
     def two_staged(self) -> dict[str, Run]:
         """The runs that come from a stage 1, by id."""
-        return {run.id: run for run in self.runs if stage1_of(run.model)}
+        return {run.id: run for run in self.runs if MODELS[run.model].stage1}
 
     def language_sets(self, language: str) -> list[str]:
         """Every configured set of a language, whether it has runs or not."""
@@ -165,8 +155,7 @@ class Plan:
 
     def used_teachers(self) -> list[str]:
         """The languages whose base teacher a run needs."""
-        without = ("tfidf", *COMPRESSED)
-        return sorted({run.language for run in self.runs if run.model not in without})
+        return sorted({run.language for run in self.runs if MODELS[run.model].from_bert})
 
     def used_texts(self) -> list[str]:
         """The languages whose unlabelled text a run needs."""
@@ -311,8 +300,9 @@ def canonical(value: Any) -> str:
 
 def step_settings(step: str, settings: Settings) -> str:
     """JSON of the sections that `step` is given, without the `LATER` settings at their default."""
-    sections = {section: _told(section, settings[section]) for section in STEP_SECTIONS[step]}
-    if step in DENSE:
+    names = ("model", step) if step in STUDENT_STEPS else (step,)
+    sections = {section: _told(section, settings[section]) for section in names}
+    if step in DENSE_STEPS:
         sections["model"] = {key: settings["model"][key] for key in SHAPE}
     return canonical({**sections, "algorithm": ALGORITHM[step]})
 
@@ -363,6 +353,11 @@ def make_plan(config: Mapping[str, Any]) -> Plan:
     )
 
 
+def read_plan(path: str | Path, changes: Sequence[str] = ()) -> Plan:
+    """The plan of a configuration file, with `key=value` changes such as `model.beta=0.8`."""
+    return make_plan(with_changes(read_yaml(path), changes))
+
+
 @dataclass(frozen=True)
 class _Row:
     """A row of `runs` for one set: its models, those that they start or learn from included."""
@@ -375,14 +370,14 @@ class _Row:
     overrides: Mapping[str, Any]  # dotted names, the leading `steps.` left out
 
     def overrides_of(self, model: str) -> dict[str, Any]:
-        return {name: v for name, v in self.overrides.items() if depends(model, name)}
+        return {name: v for name, v in self.overrides.items() if MODELS[model].depends(name)}
 
 
 def _rows(config: Mapping[str, Any]) -> Iterator[_Row]:
     for number, row in enumerate(config["runs"], 1):
         where = f"row {number} of runs"
         asked = tuple(row["models"])
-        implied = [SOURCES[model] for model in asked if model in SOURCES]
+        implied = [parent for model in asked if (parent := MODELS[model].parent)]
         overrides = dict(_short(name, where, v) for name, v in row.get("overrides", {}).items())
         models = tuple(dict.fromkeys((*implied, *asked)))
         variant = row.get("variant", BASE)
@@ -419,7 +414,7 @@ def _check_overrides(
     overrides: Mapping[str, Any],
 ) -> None:
     """Every override has to matter, and a variant has to differ from the base."""
-    idle = [name for name in overrides if not any(depends(model, name) for model in models)]
+    idle = [name for name in overrides if not any(MODELS[model].depends(name) for model in models)]
     if idle:
         raise UserError(
             f"override of {', '.join(sorted(idle))} in {where}",
@@ -427,7 +422,7 @@ def _check_overrides(
             got=", ".join(sorted(idle)),
             fix="remove it, or add a model that it changes",
         )
-    same = [model for model in asked if not any(depends(model, name) for name in overrides)]
+    same = [model for model in asked if not any(MODELS[model].depends(name) for name in overrides)]
     if variant != BASE and same:
         raise UserError(
             f"variant {variant} in {where}",
@@ -454,7 +449,7 @@ def _runs(config: Mapping[str, Any], given: Settings) -> list[Run]:
             overrides = {**start, **own}
             settings = {
                 section: _merge(section, given[section], overrides, row.where)
-                for section in MODELS[model]
+                for section in MODELS[model].sections
             }
             _check_layers(settings, f"{row.where}, {model}")
             name = (row.dataset, model, variant)
@@ -470,7 +465,7 @@ def _runs(config: Mapping[str, Any], given: Settings) -> list[Run]:
                     variant=variant,
                     seed=seed,
                     settings=settings,
-                    teacher=_source(row, SOURCES[model], seed) if model in SOURCES else None,
+                    teacher=_parent(row, model, seed),
                 )
                 runs.setdefault(run.id, run)
     return list(runs.values())
@@ -536,9 +531,12 @@ def _check_same(name: str, first: tuple[str, Settings], row: _Row, settings: Set
         )
 
 
-def _source(row: _Row, model: str, seed: int) -> str:
-    variant = row.variant if row.overrides_of(model) else BASE
-    return f"{row.dataset}.{model}.{variant}.s{seed}"
+def _parent(row: _Row, model: str, seed: int) -> str | None:
+    """The id of the run that a model starts or learns from."""
+    if (parent := MODELS[model].parent) is None:
+        return None
+    variant = row.variant if row.overrides_of(parent) else BASE
+    return str(RunId(row.dataset, parent, variant, seed))
 
 
 def _merge(

@@ -13,6 +13,16 @@ from typing import NamedTuple
 
 BASE = "base"
 
+# What a dense BERT of the student's shape takes of the settings of `model`; the rest is about
+# spikes.
+SHAPE = (
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "mlp_ratio",
+    "max_position_embeddings",
+)
+
 
 class RunId(NamedTuple):
     """The name of one trained model, `<dataset>.<model>.<variant>.s<seed>`.
@@ -67,6 +77,21 @@ class ModelSpec:
         """The section of the stage 1 that it comes from; None if it comes from none."""
         return next((name for name in self.sections if name.endswith("stage1")), None)
 
+    @property
+    def student_steps(self) -> tuple[str, ...]:
+        """The sections of the steps that train the student: those after `model`."""
+        return self.sections[self.sections.index("model") + 1 :] if self.student else ()
+
+    @property
+    def from_bert(self) -> bool:
+        """Whether it needs the pre-trained BERT of its language, at least its word pieces."""
+        return self.neural and not self.compressed
+
+    def depends(self, name: str) -> bool:
+        """Whether its weights depend on a setting, `<section>.<key>`."""
+        section, _, key = name.partition(".")
+        return section in self.sections and (section != "model" or not self.dense or key in SHAPE)
+
 
 # In the order of the tables.
 MODELS: dict[str, ModelSpec] = {
@@ -119,6 +144,14 @@ MODELS: dict[str, ModelSpec] = {
         student=True,
     ),
 }
+COMPRESSED = tuple(name for name, spec in MODELS.items() if spec.compressed)
+DISTILLED = tuple(name for name, spec in MODELS.items() if spec.parent == "teacher")
+# Steps that are given the settings of `model` beside their own, and those of them that are given
+# its shape alone.
+STUDENT_STEPS = tuple(
+    dict.fromkeys(step for spec in MODELS.values() for step in spec.student_steps)
+)
+DENSE_STEPS = tuple(step for spec in MODELS.values() if spec.dense for step in spec.student_steps)
 
 
 @dataclass(frozen=True)

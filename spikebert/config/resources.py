@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .registry import MODELS
 from .settings import positive, schema_of
 
 SHARED = ("finetune", "stage1", "stage2", "direct")  # the rules whose training several may share
@@ -33,19 +34,16 @@ class Resources:
 _SHORT = Resources(mem_mb=4000, runtime=60)
 
 RULES: dict[str, Resources] = {
+    **{spec.rule: Resources() for spec in MODELS.values()},
     "augment": _SHORT,
     "tfidf": _SHORT,
     "pretrain": Resources(),
-    "finetune": Resources(),
     "stage1": Resources(runtime=1440),
-    "stage2": Resources(),
-    "direct": Resources(),
     "measure_energy": Resources(mem_mb=4000, runtime=120),
     "probe": _SHORT,
     "cka": _SHORT,
     "calibration": _SHORT,
     "textcnn": Resources(mem_mb=4000, runtime=120),
-    "snn_textcnn": Resources(),
 }
 
 

@@ -15,48 +15,22 @@ from typing import Any
 
 from ..errors import UserError
 from ..utils.strict_json import parse_json
+from .registry import BASE, COMPRESSED, LANGUAGES, MODELS
+from .registry import DISTILLED as DISTILLED
 from .resources import resources_schema
 from .settings import (
     CHECKPOINT_MINUTES,
     LARGEST_SEED,
-    SHAPE,
     STEPS,
     AugmentSettings,
     ModelSettings,
     check,
     schema_of,
 )
-from .specs import COMPRESSED_SCHEMA, CORPUS_SCHEMA, LANGUAGES, TEACHER_SCHEMA, UNLABELLED_SCHEMA
+from .specs import COMPRESSED_SCHEMA, CORPUS_SCHEMA, TEACHER_SCHEMA, UNLABELLED_SCHEMA
 from .tasks import check_task
 
-BASE = "base"
 SECTIONS: dict[str, type] = {"model": ModelSettings, "augment": AugmentSettings, **STEPS}
-
-# The sections that a model's weights depend on, those of the model it starts or learns from
-# included; the last one is that of its own step. Order: that of tables.
-MODELS: dict[str, tuple[str, ...]] = {
-    "tfidf": ("tfidf",),
-    "textcnn": ("textcnn",),
-    "teacher": ("finetune",),
-    "distilbert": ("finetune",),
-    "tinybert": ("finetune",),
-    "dense_direct": ("model", "dense_direct"),
-    "dense_distilled": ("finetune", "augment", "model", "dense_stage1", "dense_stage2"),
-    "snn_textcnn": ("textcnn", "snn_textcnn"),
-    "direct": ("model", "direct"),
-    "stage2_only": ("finetune", "augment", "model", "stage2"),
-    "spikebert": ("finetune", "augment", "model", "stage1", "stage2"),
-}
-# The model of the same set and seed that each of these starts or learns from.
-SOURCES = {
-    "dense_distilled": "teacher",
-    "snn_textcnn": "textcnn",
-    "stage2_only": "teacher",
-    "spikebert": "teacher",
-}
-DISTILLED = tuple(model for model, source in SOURCES.items() if source == "teacher")
-DENSE_MODELS = ("dense_direct", "dense_distilled")  # of `model` the shape alone
-COMPRESSED = ("distilbert", "tinybert")  # fine-tuned as the teacher is, where a checkpoint is named
 
 DEFAULTS: dict[str, Any] = {
     "work": "work",
@@ -315,19 +289,6 @@ def dotted(section: str, key: str) -> str:
     return f"steps.{section}.{key}" if section in STEPS else f"{section}.{key}"
 
 
-def stage1_of(model: str) -> str | None:
-    """The section of the stage 1 that a model comes from; None if it comes from none."""
-    return next((section for section in MODELS[model] if section.endswith("stage1")), None)
-
-
-def depends(model: str, name: str) -> bool:
-    """Whether the weights of a model depend on a setting, `<section>.<key>`."""
-    section, _, key = name.partition(".")
-    return section in MODELS[model] and (
-        section != "model" or model not in DENSE_MODELS or key in SHAPE
-    )
-
-
 def kinds_of(section: str) -> dict[str, str]:
     """The types of a section's settings, as they are written in its class."""
     return {f.name: str(f.type) for f in dataclasses.fields(SECTIONS[section])}
@@ -372,13 +333,14 @@ def _check_sets(config: Mapping[str, Any]) -> None:
                 )
             language = datasets[name]["language"]
             _check_compressed(set(row["models"]) & set(COMPRESSED), name, config, where)
+            models = [MODELS[model] for model in row["models"]]
+            from_bert = any(model.from_bert for model in models)
             teacher = config["teachers"].get(language)
-            if teacher is None and not set(row["models"]) <= {"tfidf", *COMPRESSED}:
+            if teacher is None and from_bert:
                 _raise_missing("teachers", language, where)
             pretrained = teacher is not None and teacher["source"] == "pretrain"
-            distilled = any(stage1_of(model) for model in row["models"])
             if language not in config["unlabelled"] and (
-                distilled or (pretrained and not set(row["models"]) <= {"tfidf", *COMPRESSED})
+                any(model.stage1 for model in models) or (pretrained and from_bert)
             ):
                 _raise_missing("unlabelled", language, where)
 

@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 import jsonschema
 
 from ..errors import UserError
+from .registry import DENSE_STEPS as DENSE  # noqa: F401
+from .registry import SHAPE as SHAPE
 
 # Bumped by hand when the meaning of a step changes, so that its results are made again.
 ALGORITHM = {
@@ -137,16 +139,6 @@ class ModelSettings:
                 got=self.mlp_ratio,
                 fix="raise it",
             )
-
-
-# What a dense BERT of the student's shape takes of `ModelSettings`; the rest is about spikes.
-SHAPE = (
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "mlp_ratio",
-    "max_position_embeddings",
-)
 
 
 def check_heads(hidden_size: int, heads: int) -> None:
@@ -383,7 +375,6 @@ STEPS: dict[str, type] = {
     "dense_stage1": DenseStage1Settings,
     "dense_stage2": DenseStage2Settings,
 }
-DENSE = ("dense_direct", "dense_stage1", "dense_stage2")
 
 
 def step_of(settings: Any) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-LANGUAGES = ("en", "zh")
+from .registry import LANGUAGES
+
 SPLITS = ("train", "dev", "test")
 SOURCES = ("package", "url", "hub", "file")
 MEMBER = "!/"  # archive.zip!/folder/*.txt: the members of an archive that match a pattern

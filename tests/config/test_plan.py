@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from spikebert.config.plan import Plan, content, local_files, make_plan
-from spikebert.config.schema import COMPRESSED, MODELS, SOURCES, config_schema
+from spikebert.config.registry import COMPRESSED, MODELS, SHAPE
+from spikebert.config.schema import config_schema
 from spikebert.config.settings import (
     ALGORITHM,
-    SHAPE,
     STEPS,
     ModelSettings,
     Stage2Settings,
@@ -211,10 +211,10 @@ def test_an_override_of_spikes_leaves_a_dense_student_as_it_is() -> None:
 
 
 def test_models_steps_and_sources_fit_each_other() -> None:
-    for model, sections in MODELS.items():
-        assert sections[-1] in STEPS
-        if model in SOURCES:
-            assert set(MODELS[SOURCES[model]]) < set(sections)
+    for spec in MODELS.values():
+        assert spec.step in STEPS
+        if spec.parent:
+            assert set(MODELS[spec.parent].sections) < set(spec.sections)
     assert [step_of(cls()) for cls in STEPS.values()] == list(STEPS)
 
 
