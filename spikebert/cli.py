@@ -265,7 +265,7 @@ def leaks(
 ) -> None:
     """Look for test rows in any training or unlabelled file; exit 2 if there is one."""
     from .data.corpus import find_leaks
-    from .records.records import write_json
+    from .utils.files import write_json
 
     found = find_leaks(corpora, against or [])
     write_json(out, {"files": len(corpora) + len(against or []), "leaks": found})
@@ -550,7 +550,7 @@ def bench(
         found = benchmark.peak_memory(memory_of, shape, corpus, tokenizer, length, batch_size)
         typer.echo(json.dumps(found))
         return
-    from .records.records import write_json
+    from .utils.files import write_json
 
     result = benchmark.bench(
         shape, corpus, tokenizer, length, batch_size, rounds, quality_steps, quality_seeds
@@ -682,7 +682,7 @@ def early_exit(
     margins = margin or [0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 2.0]
     points = early_exit_curve(model, corpus, split, margins, batch_size=batch_size)
     if out:
-        from .records.records import write_json
+        from .utils.files import write_json
 
         write_json(out, points)
     typer.echo(f"{'margin':>8}{'accuracy':>10}{'steps':>8}{'ms':>10}")
@@ -827,7 +827,7 @@ def energy(
     from dataclasses import asdict
 
     from .analysis.energy_corpus import measure_folder
-    from .records.records import write_json
+    from .utils.files import write_json
 
     record = measure_folder(model, corpus, split, length, limit, max_length)
     write_json(out, asdict(record))

@@ -5,8 +5,8 @@ import json
 import torch
 
 from spikebert.config.settings import FineTuneSettings, ModelSettings, PretrainSettings
-from spikebert.records.records import write_json
 from spikebert.training.steps import Outputs, Run, finetune, pretrain
+from spikebert.utils.files import write_json
 
 GOOD = ["a", "warm", "and", "funny", "film", ",", "full", "of", "wit", "and", "grace"]
 BAD = ["a", "dull", "and", "clumsy", "film", ",", "empty", "of", "wit", "or", "sense"]

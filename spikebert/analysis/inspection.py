@@ -20,11 +20,11 @@ from ..errors import UserError
 from ..models.loading import POOLER, load_model
 from ..models.modeling import SpikeBertModel
 from ..records.calibration import SCHEMA_VERSION, compare
-from ..records.records import write_json
 from ..training.distillation import Classifier, copy_embeddings
 from ..training.loop import compiler_available, predict_logits, set_fused
 from ..training.losses import align
 from ..training.tokenization import collator, encode, load_tokenizer
+from ..utils.files import write_json
 from ..utils.strict_json import parse_json
 from .predict import check_text, load
 from .probes import (

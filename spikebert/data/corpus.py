@@ -27,7 +27,8 @@ from ..config.settings import check
 from ..config.specs import CORPUS_SCHEMA, LANGUAGES, SPLITS, UNLABELLED_SCHEMA
 from ..config.tasks import ACCURACY, REGRESSION, check_task, metric_of, task_of
 from ..errors import UserError
-from ..records.records import read_json, write_json, write_text
+from ..utils.checksums import sha256_of
+from ..utils.files import atomic_folder, read_json, write_json, write_text
 from ..utils.strict_json import parse_json
 from . import download as sources
 from . import hub
@@ -377,7 +378,7 @@ def read_labelled(corpus: str | Path, split: str, labels: Sequence[str] | None) 
 def _write_corpus(
     splits: dict[str, list[Row]], stats: Row, out: Path, extra: dict[str, Any]
 ) -> Row:
-    with sources.complete_folder(out, last=STATS) as part:
+    with atomic_folder(out) as part:
         described = {}
         for split in SPLITS:
             rows = sorted(splits[split], key=lambda row: row["id"])
@@ -415,7 +416,7 @@ def _stream_rows(file: Path, rows: Iterable[Row]) -> Row:
         "rows": len(words),
         "characters": _percentiles(characters),
         "words": _percentiles(words),
-        "sha256": sources.sha256_of(file),
+        "sha256": sha256_of(file),
     }
 
 
@@ -444,7 +445,7 @@ def make_unlabelled(
     folders = [Path(folder) for folder in corpora]
     files = []
     with (
-        sources.complete_folder(Path(out), last=STATS) as part,
+        atomic_folder(out) as part,
         Pool(language, _forbidden(folders, language), part / "pool.sqlite") as pool,
     ):
         for file in map(hub.pinned, spec["files"]):

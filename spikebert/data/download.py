@@ -17,7 +17,6 @@ import struct
 import subprocess
 import sys
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -30,6 +29,7 @@ from filelock import FileLock
 from ..config.specs import MEMBER
 from ..errors import UserError
 from ..utils.checksums import sha256_of, verified
+from ..utils.files import atomic_file, atomic_folder
 from ..utils.strict_json import parse_json
 from . import hub
 
@@ -111,42 +111,43 @@ def _fetch_package(spec: dict[str, Any], cache: Path) -> Path:
     folder = cache / "packages" / spec["sha256"]
     if cached := _cached(folder, spec["sha256"]):
         return cached
-    name = spec["package"].split("==")[0]
-    kind = "--no-binary" if spec.get("distribution") == "sdist" else "--only-binary"
-    with _only_fetch(folder, cache, spec["sha256"]), _sibling(folder) as part:
-        if cached := _cached(folder, spec["sha256"]):  # by another job, meanwhile
-            return cached
-        requirements = part / "requirements.txt"
-        requirements.write_text(f"{spec['package']} --hash=sha256:{spec['sha256']}\n")
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
-        command += ["--disable-pip-version-check", "--require-hashes", kind, name]
-        command += ["--dest", str(part), "--requirement", str(requirements)]
-        try:
-            run = subprocess.run(
-                command, capture_output=True, text=True, timeout=PIP_TIMEOUT_S, check=False
-            )
-            failure = run.stderr.strip() if run.returncode else ""
-        except subprocess.TimeoutExpired:
-            failure = f"no answer within {PIP_TIMEOUT_S} s"
-        requirements.unlink()
-        if failure:
-            fixes = {
-                "No module named pip": f"install pip for {sys.executable}",
-                "DO NOT MATCH THE HASHES": "it is not the pinned file: do not use it",
-            }
-            found = (fix for sign, fix in fixes.items() if sign in failure)
-            raise UserError(
-                f"package {spec['package']}",
-                expected=f"{spec.get('distribution', 'wheel')} with SHA-256 {spec['sha256']}",
-                got=failure[-600:],
-                fix=next(found, "reach a package index"),
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in part.iterdir():
-            file.replace(folder / file.name)
+    with _only_fetch(folder, cache, spec["sha256"]):
+        if not _cached(folder, spec["sha256"]):  # by another job, meanwhile
+            with atomic_folder(folder) as part:
+                _pip_download(spec, part)
     cached = _cached(folder, spec["sha256"])
     assert cached, "pip has checked the hash"
     return cached
+
+
+def _pip_download(spec: dict[str, Any], folder: Path) -> None:
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{spec['package']} --hash=sha256:{spec['sha256']}\n")
+    kind = "--no-binary" if spec.get("distribution") == "sdist" else "--only-binary"
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
+    command += ["--disable-pip-version-check", "--require-hashes"]
+    command += [kind, spec["package"].split("==")[0]]
+    command += ["--dest", str(folder), "--requirement", str(requirements)]
+    try:
+        run = subprocess.run(
+            command, capture_output=True, text=True, timeout=PIP_TIMEOUT_S, check=False
+        )
+        failure = run.stderr.strip() if run.returncode else ""
+    except subprocess.TimeoutExpired:
+        failure = f"no answer within {PIP_TIMEOUT_S} s"
+    requirements.unlink()
+    if failure:
+        fixes = {
+            "No module named pip": f"install pip for {sys.executable}",
+            "DO NOT MATCH THE HASHES": "it is not the pinned file: do not use it",
+        }
+        found = (fix for sign, fix in fixes.items() if sign in failure)
+        raise UserError(
+            f"package {spec['package']}",
+            expected=f"{spec.get('distribution', 'wheel')} with SHA-256 {spec['sha256']}",
+            got=failure[-600:],
+            fix=next(found, "reach a package index"),
+        )
 
 
 def _cached(folder: Path, sha256: str) -> Path | None:
@@ -170,13 +171,11 @@ def _fetch_url(spec: dict[str, Any], path: str, cache: Path, mirror: Path | None
         return target
     if mirror and (mirror / place).is_file():
         return verified(mirror / place, spec["sha256"], WAY_OUT)
-    with _only_fetch(target, cache, spec["sha256"]), _sibling(target) as part:
-        if _cached(target, spec["sha256"]):  # by another job, meanwhile
-            return target
-        download = part / target.name
-        _download(f"{RAW_URL}/{place}", download)
-        verified(download, spec["sha256"], WAY_OUT)
-        download.replace(target)
+    with _only_fetch(target, cache, spec["sha256"]):
+        if not _cached(target, spec["sha256"]):  # by another job, meanwhile
+            with atomic_file(target) as part:
+                _download(f"{RAW_URL}/{place}", part)
+                verified(part, spec["sha256"], WAY_OUT)
     return target
 
 
@@ -198,8 +197,6 @@ def _download(url: str, target: Path) -> None:
                     if size > MAX_DOWNLOAD_BYTES:
                         raise requests.RequestException(f"more than {MAX_DOWNLOAD_BYTES} bytes")
                     file.write(block)
-            file.flush()
-            os.fsync(file.fileno())
     except requests.RequestException as error:
         raise UserError(f"download {url}", expected="a file", got=error, fix=WAY_OUT) from None
 
@@ -213,32 +210,6 @@ def _only_fetch(target: Path, cache: Path, sha256: str) -> Iterator[None]:
         for leftover in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
             shutil.rmtree(leftover, ignore_errors=True)
         yield
-
-
-@contextmanager
-def _sibling(target: Path) -> Iterator[Path]:
-    """An empty folder beside `target`, on the same file system, gone at the end."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
-    try:
-        yield part
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-@contextmanager
-def complete_folder(out: Path, last: str) -> Iterator[Path]:
-    """A folder to write into, whose files move to `out` when all are there, `last` after the rest.
-
-    So `out/last` stands for a complete folder; an error leaves `out` as it was.
-    """
-    out = Path(out)
-    with _sibling(out) as part:
-        yield part
-        out.mkdir(parents=True, exist_ok=True)
-        (out / last).unlink(missing_ok=True)
-        for file in sorted(part.iterdir(), key=lambda f: (f.name == last, f.name)):
-            file.replace(out / file.name)
 
 
 def _matching(name: str, archive: Path | io.BytesIO, patterns: list[str]) -> Iterator[Member]:
@@ -380,7 +351,7 @@ def fetch_model(
     configuration and tokenizer, nothing else. Where these name code of the repository (`auto_map`),
     the copy does not.
     """
-    with complete_folder(out, last="config.json") as part:
+    with atomic_folder(out) as part:
         if spec["source"] == "package":
             archive = fetch(spec, "", Path(cache))
             for member in _matching(archive.name, archive, [f"{spec['path'].rstrip('/')}/*"]):

@@ -15,7 +15,7 @@ import torch
 from transformers.utils import logging
 
 from ..errors import UserError
-from ..records.records import read_json
+from ..utils.files import read_json
 
 POOLER = ("pooler.dense.weight", "pooler.dense.bias")  # saved by none of BERT's masked models
 HEAD = (

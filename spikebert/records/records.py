@@ -5,13 +5,8 @@ Tables and figures read nothing else, so that they can be made again from a clon
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
-import os
-import re
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -20,7 +15,7 @@ from typing import Any
 from ..config.settings import check
 from ..config.specs import METRICS
 from ..errors import UserError
-from ..utils.strict_json import parse_json
+from ..utils.files import read_json, write_json
 
 SCHEMA_VERSION = 1
 AGAIN = "it was changed or cut short: delete it and run again"
@@ -83,63 +78,8 @@ def _headline(values: dict[str, float], accuracy: float | None) -> float:
 OPTIONAL = ("history", "upstream", "metric", "metrics_dev", "metrics_test")
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write a whole file or none: a reader never sees half of it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def whole(folder: Path) -> Iterator[Path]:
-    """A temporary folder that takes the place of `folder` when the block succeeds.
-
-    Whatever ends the process, or the machine, `folder` is the old one, the new one, or not there.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-        part = Path(temporary) / folder.name
-        part.mkdir()
-        yield part
-        for path in (*part.rglob("*"), part):
-            _to_disk(path)
-        if folder.exists():
-            folder.replace(Path(temporary) / "before")
-        part.replace(folder)
-        _to_disk(folder.parent)
-
-
-def _to_disk(path: Path) -> None:
-    """Wait until a file's bytes, or a folder's names, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_json(path: str | Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
 def write_record(path: str | Path, record: Record) -> None:
     write_json(path, dataclasses.asdict(record))
-
-
-def read_json(path: str | Path, what: str = "file", fix: str = "make it again") -> Any:
-    """The value in a JSON file; a `UserError` if it is missing, or no JSON."""
-    try:
-        return parse_json(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{what} {path}", expected="JSON", got=error, fix=fix) from None
 
 
 _KINDS: dict[str, dict[str, Any]] = {
@@ -229,56 +169,3 @@ def read_records(paths: Iterable[str | Path]) -> list[Record]:
 def read_accuracies(paths: Iterable[str | Path]) -> list[Record]:
     """The records of sets that are judged by accuracy."""
     return [record for record in read_records(paths) if record.metric == "accuracy"]
-
-
-def write_predictions(
-    path: str | Path, ids: Sequence[str], labels: Sequence[float], predictions: Sequence[float]
-) -> None:
-    """Predictions on the test rows, for paired tests: CSV with row id, gold label, prediction."""
-    lines = [PREDICTION_COLUMNS]
-    lines += [[i, str(y), str(p)] for i, y, p in zip(ids, labels, predictions, strict=True)]
-    write_text(path, "".join(",".join(line) + "\n" for line in lines))
-
-
-PREDICTION_COLUMNS = ["row", "label", "prediction"]
-_SCORE = re.compile(r"-?\d+(\.\d+)?(e-?\d+)?")
-
-
-def _answers(label: str, prediction: str) -> bool:
-    """Whether the two are numbers of classes, or scores with their decimal point or exponent."""
-    if label.isdecimal() and prediction.isdecimal():
-        return True
-    values = (label, prediction)
-    return all(_SCORE.fullmatch(x) and not x.lstrip("-").isdecimal() for x in values)
-
-
-def read_predictions(path: str | Path) -> list[dict[str, str]]:
-    """Rows of `write_predictions`, values as they stand there.
-
-    Raises:
-        UserError: the file is missing, empty or cut short, or holds anything else.
-    """
-    got: object
-    try:
-        text = Path(path).read_bytes().decode("utf-8")
-        rows = [line.split(",") for line in text.splitlines()]
-        bad = [r for r in rows[1:] if len(r) != 3 or not _answers(*r[1:])]
-        got = f"{len(rows)} lines"
-        if bad:
-            got = ",".join(bad[0])
-        elif rows and rows[0] != PREDICTION_COLUMNS:
-            got = ",".join(rows[0])
-        elif text and not text.endswith("\n"):
-            got = "a last line cut short"
-        elif len({row[0] for row in rows}) < len(rows):
-            got = "a row twice"
-        elif len(rows) > 1:
-            return [dict(zip(PREDICTION_COLUMNS, row, strict=True)) for row in rows[1:]]
-    except (OSError, UnicodeDecodeError) as error:
-        got = error
-    raise UserError(
-        f"predictions {path}",
-        expected="CSV: row,label,prediction, each row once, classes as numbers",
-        got=got,
-        fix="delete them and run again",
-    )

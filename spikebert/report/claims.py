@@ -32,8 +32,8 @@ from ..records.paper import (
     SETS,
     paper_difference,
 )
-from ..records.records import write_text
 from ..records.significance import Difference, from_draws
+from ..utils.files import write_text
 from . import ablation, variants
 from .ablation import PARTS, SPIKEBERT, ablation_table, check_variants, label_of, line_of, without
 from .evidence import (

@@ -15,7 +15,7 @@ from ..config.schema import BASE, MODELS
 from ..errors import UserError
 from ..records.energy import CONVENTIONS, DENSE, EnergyRecord, matching_length, read_energy
 from ..records.paper import paper_energy
-from ..records.records import write_text
+from ..utils.files import write_text
 from .tables import RECALLED_NOTE, latex, markdown
 
 COLUMNS = (

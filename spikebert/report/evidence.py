@@ -16,7 +16,8 @@ import pandas as pd
 
 from ..config.schema import BASE
 from ..errors import UserError
-from ..records.records import Record, read_accuracies, read_predictions, write_text
+from ..records.predictions import read_predictions
+from ..records.records import Record, read_accuracies
 from ..records.significance import (
     DRAWS,
     Difference,
@@ -28,6 +29,7 @@ from ..records.significance import (
     right_rows,
     welch,
 )
+from ..utils.files import write_text
 from .tables import RECALLED_NOTE, Key, group, latex, markdown
 
 SEEDLESS = ("tfidf",)  # the same for every seed

@@ -30,7 +30,8 @@ from ..config.schema import BASE
 from ..config.settings import ModelSettings
 from ..errors import UserError
 from ..models.flops import UPDATE, bert_macs, neuron_values, student_parameters, training_macs
-from ..records.records import Record, read_records, write_text
+from ..records.records import Record, read_records
+from ..utils.files import write_text
 from .tables import markdown
 
 # Peak of dense bfloat16 products: NVIDIA H100 SXM data sheet, 989 TFLOP/s; two FLOPs are a MAC.

@@ -12,7 +12,7 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 
 from ..errors import UserError
-from ..records.records import write_text
+from ..utils.files import write_text
 
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem; color: #1e293b; }

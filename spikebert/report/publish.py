@@ -12,7 +12,8 @@ from typing import Any
 from ..data.download import MODEL_FILES, WEIGHTS
 from ..errors import UserError
 from ..records.energy import read_energy
-from ..records.records import Record, read_records, whole, write_record, write_text
+from ..records.records import Record, read_records, write_record
+from ..utils.files import atomic_folder, write_text
 from .model_card import CARD, Facts, write_card
 
 RECORD = "record.json"
@@ -45,7 +46,7 @@ def publish(
         )
     facts = gather(model, records, energies, data, base_model, licence)
     card = write_card(facts)
-    with whole(out) as part:
+    with atomic_folder(out) as part:
         for name in MODEL_FILES:
             if (model / name).is_file():
                 shutil.copyfile(model / name, part / name)

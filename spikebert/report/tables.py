@@ -19,7 +19,8 @@ from ..config.schema import BASE, MODELS
 from ..errors import UserError
 from ..records.metrics import summarise
 from ..records.paper import paper_value
-from ..records.records import Record, read_records, write_text
+from ..records.records import Record, read_records
+from ..utils.files import write_text
 
 COLUMNS = (
     "dataset",

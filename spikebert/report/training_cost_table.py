@@ -20,7 +20,8 @@ from ..config.schema import BASE
 from ..config.settings import digest
 from ..models.flops import UPDATE
 from ..records.energy import EnergyRecord, read_energy
-from ..records.records import Record, read_records, write_text
+from ..records.records import Record, read_records
+from ..utils.files import write_text
 from .tables import Key, group, latex, markdown
 
 COLUMNS = (

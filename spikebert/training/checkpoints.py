@@ -25,10 +25,10 @@ import filelock
 from safetensors import SafetensorError
 
 from ..config.settings import CHECKPOINT_MINUTES, digest
-from ..data.download import sha256_of
 from ..errors import UserError
-from ..records.records import whole, write_json, write_text
+from ..utils.checksums import sha256_of
 from ..utils.distributed import is_main, wait
+from ..utils.files import atomic_folder, remove, write_json, write_text
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class Checkpoints:
         A full disk is a `UserError`; the checkpoints before stay as they are.
         """
         try:
-            with whole(self.path(step)) as part:
+            with atomic_folder(self.path(step)) as part:
                 yield part
                 files = {
                     path.relative_to(part).as_posix(): sha256_of(path)
@@ -192,11 +192,6 @@ def checkpoint_folder(root: Path, identity: dict[str, Any]) -> Iterator[Checkpoi
         wait()
         yield Checkpoints(folder)
         shutil.rmtree(folder)
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder."""
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @contextlib.contextmanager

@@ -51,8 +51,10 @@ from ..errors import UserError
 from ..models.loading import HEAD, POOLER, load_model
 from ..models.students import classifier, describe, encoder, new_student
 from ..records.metrics import scores
-from ..records.records import Record, read_json, whole, write_json, write_predictions, write_record
+from ..records.predictions import write_predictions
+from ..records.records import Record, write_record
 from ..utils.distributed import is_main, world
+from ..utils.files import atomic_folder, read_json, write_json
 from .checkpoints import checkpoint_folder
 from .distillation import (
     Classifier,
@@ -283,7 +285,7 @@ def supervised(
         record, predictions = finish(
             run, corpus, model, encode_rows, collate, fitted, described, len(train), upstream
         )
-        with whole(outputs.out) as part:
+        with atomic_folder(outputs.out) as part:
             model.save_pretrained(part)
             tokenizer.save_pretrained(part)
         ids = [row["id"] for row in corpus.test]
@@ -371,7 +373,7 @@ def pretrain(settings: PretrainSettings, text: Path, checkpoints: Path, out: Pat
     with checkpoint_folder(checkpoints, {**described, "text": file_digest(text)}) as store:
         examples = encode(rows, tokenizer, settings.max_length)
         fitted = fit(model, examples, None, collate, settings, settings.seed, store)
-        with whole(out) as part:
+        with atomic_folder(out) as part:
             model.bert.save_pretrained(part)
             tokenizer.save_pretrained(part)
             write_json(part / "training.json", described | dataclasses.asdict(fitted))
@@ -491,7 +493,7 @@ def stage1(
         fitted = fit(module, examples, None, collate, settings, settings.seed, store)
         if not is_main():
             return
-        with whole(out) as part:
+        with atomic_folder(out) as part:
             student.save_pretrained(part)
             tokenizer.save_pretrained(part)
             save_file(module.alignment.state_dict(), part / "projections.safetensors")

@@ -34,7 +34,7 @@ from transformers import PreTrainedModel
 from transformers.utils.logging import tqdm
 
 from ..config.settings import digest
-from ..records.records import whole
+from ..utils.files import atomic_folder
 from .tokenization import INPUTS
 
 BATCH = 64
@@ -151,7 +151,7 @@ def ask(
             examples = encode()
             if size_bytes(examples, len(wanted), teacher.config.hidden_size) > cache.limit_bytes:
                 return None
-            with whole(entry) as part:
+            with atomic_folder(entry) as part:
                 _write(part, teacher, examples, collate, wanted, autocast)
             taught = Taught(entry)
         os.utime(entry / "taught.json")  # used now

@@ -14,7 +14,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from ..config.settings import TfidfSettings, digest
 from ..data.text import sides
 from ..records.metrics import headline, scores
-from ..records.records import Record, write_predictions, write_record
+from ..records.predictions import write_predictions
+from ..records.records import Record, write_record
 from .loop import peak_rss_bytes
 from .steps import COMMIT, Corpus, Run, hardware, judge, versions
 

@@ -1,4 +1,4 @@
-"""The sums that files are known by, and the check of one."""
+"""The checksums that files are known by, and the check of one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ from ..errors import UserError
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tree_digest(path: str | Path) -> str:
+    """SHA-256 of the SHA-256 of a file, or of those of a folder's files in the order of their
+    names; the names are no part of it."""
+    path = Path(path)
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    total = hashlib.sha256()
+    for file in files:
+        total.update(bytes.fromhex(sha256_of(file)))
+    return total.hexdigest()
 
 
 def git_id_of(path: Path) -> str:
@@ -29,6 +40,6 @@ def verified(path: Path, sha256: str | None, fix: str) -> Path:
             f"file {path}",
             expected=f"SHA-256 {sha256}",
             got=got,
-            fix="it is not the pinned file: replace it, or pin the new sum after a look at it",
+            fix="it is not the pinned file: replace it, or pin the new checksum after a look at it",
         )
     return path

@@ -31,8 +31,8 @@ from spikebert.records.energy import (
     matching_length,
     read_energy,
 )
-from spikebert.records.records import write_json
 from spikebert.report.energy_table import COLUMNS, energy_table, write_energy_tables
+from spikebert.utils.files import write_json
 
 STUDENT = {
     "vocab_size": 50,

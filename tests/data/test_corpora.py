@@ -13,9 +13,9 @@ from spikebert.data.corpus import (
     read_rows,
     write_rows,
 )
-from spikebert.data.download import sha256_of
 from spikebert.data.text import normalise, split_of, text_id
 from spikebert.errors import UserError
+from spikebert.utils.checksums import sha256_of
 
 LABELS = ["negative", "positive"]
 

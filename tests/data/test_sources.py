@@ -204,24 +204,6 @@ def test_local_file(tmp_path):
         sources.read_members({"source": "file", "path": str(tmp_path / "no")}, tmp_path)
 
 
-def test_complete_folder_or_none(tmp_path):
-    out = tmp_path / "out"
-
-    def fail_half_way():
-        with sources.complete_folder(out, last="z") as part:
-            (part / "a").write_text("half")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail_half_way()
-    assert list(tmp_path.iterdir()) == []
-    with sources.complete_folder(out, last="a") as part:
-        (part / "a").write_text("1")
-        (part / "b").write_text("2")
-    assert sorted(file.name for file in out.iterdir()) == ["a", "b"]
-    assert [file.name for file in tmp_path.iterdir()] == ["out"]
-
-
 def test_hub_rows_of_a_local_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     data = tmp_path / "data"

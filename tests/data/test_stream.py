@@ -11,9 +11,9 @@ from toy import MODEL, QUICK, make_work, sentences, write_rows
 from spikebert.config.settings import Stage1Settings
 from spikebert.data.corpus import make_unlabelled, read_rows
 from spikebert.errors import UserError
-from spikebert.records.records import read_json
 from spikebert.training.steps import stage1, train_tokenizer
 from spikebert.training.streaming import Stream
+from spikebert.utils.files import read_json
 
 # Peak memory in MiB above that of the imports.
 MEASURED = """

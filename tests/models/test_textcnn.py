@@ -21,10 +21,11 @@ from spikebert.models.textcnn import (
     TextCnnForSequenceClassification,
     convert,
 )
-from spikebert.records.records import read_record, write_json
+from spikebert.records.records import read_record
 from spikebert.training.steps import train_tokenizer
 from spikebert.training.textcnn import snn_textcnn, textcnn
 from spikebert.training.tokenization import load_tokenizer
+from spikebert.utils.files import write_json
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 50,

@@ -20,7 +20,8 @@ from spikebert.records.paper import (
     SETS,
     paper_difference,
 )
-from spikebert.records.records import write_predictions, write_record
+from spikebert.records.predictions import write_predictions
+from spikebert.records.records import write_record
 from spikebert.report import ablation, claims
 from spikebert.report.ablation import ablation_table
 from spikebert.report.claims import (

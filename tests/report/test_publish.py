@@ -17,8 +17,9 @@ from spikebert.errors import UserError
 from spikebert.models.configuration import SpikeBertConfig
 from spikebert.models.modeling import SpikeBertForSequenceClassification, SpikeBertModel
 from spikebert.records.energy import Bill, ConventionEnergy, EnergyRecord, RealEnergy
-from spikebert.records.records import write_json, write_record
+from spikebert.records.records import write_record
 from spikebert.report.publish import publish, token_of
+from spikebert.utils.files import write_json
 
 NAME = "mr.spikebert.base.s1"
 LABELS = ["negative", "positive"]

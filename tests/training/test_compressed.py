@@ -17,10 +17,11 @@ from spikebert.config.settings import FineTuneSettings
 from spikebert.data.download import fetch_model
 from spikebert.errors import UserError
 from spikebert.records.energy import read_energy
-from spikebert.records.records import write_json, write_record
+from spikebert.records.records import write_record
 from spikebert.report.compressed_table import COLUMNS, compressed_table, write_compressed
 from spikebert.training.steps import Run, finetune, train_tokenizer
 from spikebert.training.tokenization import load_tokenizer
+from spikebert.utils.files import write_json
 
 WIDTH, LAYERS, HIDDEN = 16, 2, 64
 SETTINGS = FineTuneSettings(epochs=1, evaluations=1, **QUICK)

@@ -21,7 +21,8 @@ from spikebert.config.settings import (
 from spikebert.config.specs import METRICS
 from spikebert.errors import UserError
 from spikebert.records.metrics import SCORES, headline, scores
-from spikebert.records.records import read_predictions, read_record, write_json
+from spikebert.records.predictions import read_predictions
+from spikebert.records.records import read_record
 from spikebert.report.glue_table import glue_table
 from spikebert.report.tables import accuracy_table
 from spikebert.training.distillation import Classifier, types_for
@@ -30,6 +31,7 @@ from spikebert.training.steps import Run, direct, finetune, pretrain, stage2
 from spikebert.training.teacher_cache import Cache
 from spikebert.training.textcnn import snn_textcnn, textcnn
 from spikebert.training.tfidf import tfidf
+from spikebert.utils.files import write_json
 
 # Metrics, by hand
 

@@ -18,13 +18,15 @@ from transformers import BertConfig, BertForMaskedLM
 from spikebert.analysis.predict import predict
 from spikebert.config.settings import DirectSettings, ModelSettings, Stage1Settings, Stage2Settings
 from spikebert.errors import UserError
-from spikebert.records.records import read_predictions, read_record, write_json
+from spikebert.records.predictions import read_predictions
+from spikebert.records.records import read_record
 from spikebert.training.checkpoints import checkpoint_folder
 from spikebert.training.distillation import MaskedWords
 from spikebert.training.loop import use_bf16
 from spikebert.training.steps import commit, direct, stage1, stage2
 from spikebert.training.teacher_cache import Cache
 from spikebert.training.tokenization import load_tokenizer
+from spikebert.utils.files import write_json
 
 
 @pytest.fixture(scope="module")

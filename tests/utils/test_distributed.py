@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from torch.utils.data import BatchSampler
 from toy import make_work
 
-from spikebert.records.records import read_json
 from spikebert.utils.distributed import Shares
+from spikebert.utils.files import read_json
 
 HERE = Path(__file__).parents[1]
 
