@@ -7,7 +7,6 @@ is one trained model, named `<dataset>.<model>.<variant>.s<seed>`; other words a
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..utils.validation import nearest
+from ..utils.validation import nearest, validate
+from .datasets import ACCURACY, GLUE_SETS, MEMBER, metric_of
 from .files import read_yaml, with_changes
 from .registry import BASE, COMPRESSED, DENSE_STEPS, MODELS, SHAPE, STUDENT_STEPS, RunId
 from .resources import Resources, resources_of
-from .schema import SECTIONS, dotted, from_text, kinds_of, read_config
-from .settings import ALGORITHM, LATER, STEPS, check, digest, schema_of
-from .specs import MEMBER
-from .tasks import ACCURACY, GLUE_SETS, metric_of
+from .schema import SECTIONS, dotted, keys_of, read_config
+from .settings import ALGORITHM, LATER, STEPS, digest
 
 # Keys of a corpus, text or teacher that are words for people and change no row.
 WORDS = ("description", "licence", "analogue", "compressed")
@@ -348,7 +346,9 @@ def make_plan(config: Mapping[str, Any]) -> Plan:
     return Plan(
         **{name: full[name] for name in names},
         resources=resources_of(full["resources"]),
-        settings={section: _resolve(section, given[section], "base") for section in SECTIONS},
+        settings={
+            section: _resolve(section, given[section], "the configuration") for section in SECTIONS
+        },
         runs=tuple(runs),
     )
 
@@ -392,18 +392,17 @@ def _short(name: str, where: str, value: Any) -> tuple[str, Any]:
         dotted(section, key): (section, key)
         for section in SECTIONS
         if section != "pretrain"  # the base teacher is one for all rows
-        for key in kinds_of(section)
+        for key in keys_of(section)
     }
     if name not in settings:
-        near = difflib.get_close_matches(name, settings, 1)
         raise UserError(
             f"unknown setting {name} in the overrides of {where}",
             expected="a dotted name below model, augment or steps (steps.pretrain excepted)",
             got=name,
-            fix=f"did you mean {near[0]}?" if near else "remove it",
+            fix=nearest(name, settings, "remove it"),
         )
     section, key = settings[name]
-    return f"{section}.{key}", from_text(section, key, value)
+    return f"{section}.{key}", value
 
 
 def _check_overrides(
@@ -552,16 +551,5 @@ def _merge(
 
 def _resolve(section: str, values: dict[str, Any], where: str) -> dict[str, Any]:
     """Every setting of a section, defaults filled in; 3 and 3.0 come out the same."""
-    cls = SECTIONS[section]
-    check(values, schema_of(cls), f"{section}, {where}")
-    resolved = dataclasses.asdict(cls(**values))
-    kinds = kinds_of(section)
-    return {name: _number(kinds[name], value) for name, value in resolved.items()}
-
-
-def _number(kind: str, value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_number(kind.removeprefix("list[").removesuffix("]"), v) for v in value]
-    if value is None or not kind.startswith(("int", "float")):
-        return value
-    return int(value) if kind.startswith("int") else float(value)
+    made = validate(SECTIONS[section], values, where, under=dotted(section, ""))
+    return dataclasses.asdict(made)

@@ -144,6 +144,11 @@ MODELS: dict[str, ModelSpec] = {
         student=True,
     ),
 }
+# Neurons and surrogate derivatives of our own; `sj.<class>` is one of spikingjelly's, and plugins
+# may enter others.
+NEURONS = ("lif",)
+SURROGATES = ("atan", "sigmoid", "triangle", "rectangle")
+
 COMPRESSED = tuple(name for name, spec in MODELS.items() if spec.compressed)
 DISTILLED = tuple(name for name, spec in MODELS.items() if spec.parent == "teacher")
 # Steps that are given the settings of `model` beside their own, and those of them that are given

@@ -8,27 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field, Strict, create_model
+
+from ..utils.validation import STRICT
 from .registry import MODELS
-from .settings import positive, schema_of
 
 SHARED = ("finetune", "stage1", "stage2", "direct")  # the rules whose training several may share
+Amount = Annotated[int, Strict(), Field(ge=1)]
 
 
 @dataclass(frozen=True)
-class Resources:
+class Job:
     """What one job asks for."""
 
-    mem_mb: int = positive(
-        8000, "memory in MB at the first attempt, and as much again at the next two"
-    )
-    runtime: int = positive(720, "wall time in minutes; training that runs out of it goes on")
-    processes: int = positive(
-        1,
-        "processes of one machine that share each batch, the threads, and have a GPU each where "
-        f"`gpu` is set; for {', '.join(SHARED)} alone",
-    )
+    __pydantic_config__ = STRICT
+
+    mem_mb: Amount = 8000
+    """memory in MB at the first attempt, and as much again at the next two"""
+    runtime: Amount = 720
+    """wall time in minutes; training that runs out of it goes on"""
+
+
+@dataclass(frozen=True)
+class Resources(Job):
+    """What one job asks for, where several processes may share it."""
+
+    processes: Amount = 1
+    """processes of one machine that share each batch, the threads, and have a GPU each where `gpu`
+    is set"""
 
 
 _SHORT = Resources(mem_mb=4000, runtime=60)
@@ -46,19 +55,14 @@ RULES: dict[str, Resources] = {
     "textcnn": Resources(mem_mb=4000, runtime=120),
 }
 
-
-def resources_schema() -> dict[str, Any]:
-    """The closed JSON schema of `resources` in a configuration."""
-    shared = schema_of(Resources)
-    properties = {k: v for k, v in shared["properties"].items() if k != "processes"}
-    alone = {**shared, "properties": properties}
-    return {
-        "type": "object",
-        "description": "what the jobs of a rule ask a scheduler for; no job runs again because of "
-        "it, and --set-resources of Snakemake overrides it",
-        "additionalProperties": False,
-        "properties": {rule: shared if rule in SHARED else alone for rule in RULES},
-    }
+_FIELDS: dict[str, Any] = {
+    rule: (
+        Resources if rule in SHARED else Job,
+        Field(default_factory=dict, description=f"of the jobs of rule {rule}"),
+    )
+    for rule in RULES
+}
+RulesResources = create_model("RulesResources", __config__=STRICT, **_FIELDS)
 
 
 def resources_of(given: Mapping[str, Mapping[str, int]]) -> dict[str, Resources]:

@@ -1,7 +1,7 @@
-"""The configuration file: its closed JSON schema, its defaults, and how it is read.
+"""The configuration file: its form, its defaults, and how it is read.
 
 Words used: a *section* is `model`, `augment` or the name of a step; a *variant* is `base` or the
-name of changed settings. `python -m spikebert.schema` prints the schema.
+name of changed settings. `python -m spikebert.config.schema` prints the JSON schema.
 """
 
 from __future__ import annotations
@@ -11,178 +11,179 @@ import difflib
 import json
 import posixpath
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, Field, Strict, create_model
 
 from ..errors import UserError
-from ..utils.strict_json import parse_json
-from .registry import BASE, COMPRESSED, LANGUAGES, MODELS
-from .registry import DISTILLED as DISTILLED
-from .resources import resources_schema
-from .settings import (
-    CHECKPOINT_MINUTES,
-    LARGEST_SEED,
-    STEPS,
-    AugmentSettings,
-    ModelSettings,
-    check,
-    schema_of,
+from ..utils.validation import STRICT, json_schema, nearest, validate
+from .datasets import (
+    DIFFERENT,
+    Checkpoint,
+    CompressedName,
+    Corpus,
+    LanguageName,
+    Teacher,
+    Text,
+    UnlabelledText,
+    check_task,
+    words,
 )
-from .specs import COMPRESSED_SCHEMA, CORPUS_SCHEMA, TEACHER_SCHEMA, UNLABELLED_SCHEMA
-from .tasks import check_task
+from .registry import BASE, COMPRESSED, MODELS
+from .registry import DISTILLED as DISTILLED
+from .resources import RulesResources
+from .settings import CHECKPOINT_MINUTES, LARGEST_SEED, STEPS, AugmentSettings, ModelSettings
 
 SECTIONS: dict[str, type] = {"model": ModelSettings, "augment": AugmentSettings, **STEPS}
 
-DEFAULTS: dict[str, Any] = {
-    "work": "work",
-    "mirror": None,
-    "threads": 1,
-    "gpu": 0,
-    "retries": 1,
-    "resources": {},
-    "checkpoints": None,
-    "teacher_cache_gib": 0,
-    "checkpoint_minutes": CHECKPOINT_MINUTES,
-    "energy_sentences": None,
-    "unlabelled": {},
-    "teachers": {},
-    "compressed": {},
-    "unavailable": {},
-    "model": {},
-    "augment": {},
-    "steps": {},
-}
+if TYPE_CHECKING:
+    ModelName: TypeAlias = str
+    Steps: TypeAlias = dict[str, Any]
+else:
+    ModelName = Literal[tuple(MODELS)]
+    Steps = create_model(
+        "Steps",
+        __config__=STRICT,
+        **{
+            step: (cls, Field(default_factory=dict, description=(cls.__doc__ or "").split("\n")[0]))
+            for step, cls in STEPS.items()
+        },
+    )
+
+
+def _no_device(name: str) -> str:
+    """Some names are devices on Windows, where a clone with such a file would fail."""
+    if name in (
+        "con",
+        "prn",
+        "aux",
+        "nul",
+        *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)),
+    ):
+        raise ValueError("a device on Windows")
+    return name
+
 
 # Names become files and folders, and several of them one name: results/<run>/records/<set>.<model>.
-# <variant>.s<seed>.json. The first names are devices on Windows, where a clone would fail.
-_NAME = {
-    "type": "string",
-    "pattern": "^(?!(con|prn|aux|nul|com[0-9]|lpt[0-9])$)[a-z0-9][a-z0-9_-]*$",
-    "maxLength": 64,
-}
-_VARIANT = {"type": "string", "pattern": r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", "maxLength": 64}
+# <variant>.s<seed>.json.
+Name = Annotated[
+    str,
+    words(
+        "^[a-z0-9][a-z0-9_-]*$",
+        "at most 64 small letters, digits, - and _, and no device of Windows such as con",
+        max_length=64,
+    ),
+    AfterValidator(_no_device),
+]
+Variant = Annotated[
+    str,
+    words(
+        "^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$",
+        "at most 64 small letters, digits, ., - and _, the first and last a letter or digit",
+        max_length=64,
+    ),
+]
+Folder = Annotated[
+    str,
+    words(
+        r"^[^-{}<>\\\x00-\x1f][^{}<>\\\x00-\x1f]*$",
+        "a path without {}<>\\ that does not begin with -",
+        max_length=1000,
+    ),
+]
+# These are handed on as they were given, so that 3.0 and "3" are no whole numbers in them.
+Whole = Annotated[int, Strict(), Field(ge=0)]
+Count = Annotated[int, Strict(), Field(ge=1)]
+Amount = Annotated[float, Strict(), Field(ge=0)]
+Seed = Annotated[int, Strict(), Field(ge=0, le=LARGEST_SEED)]
 
 
-def _closed(properties: dict[str, Any], **schema: Any) -> dict[str, Any]:
-    return {"type": "object", "additionalProperties": False, "properties": properties, **schema}
+class Row(BaseModel):
+    """Runs: every dataset with every model and every seed."""
+
+    model_config = STRICT
+
+    datasets: Annotated[list[Name], Field(min_length=1), *DIFFERENT]
+    """names of sets under datasets"""
+    models: Annotated[list[ModelName], Field(min_length=1), *DIFFERENT]
+    """what to train on each of them"""
+    seeds: Annotated[list[Seed], Field(min_length=1), *DIFFERENT]
+    """one run for each"""
+    variant: Variant = BASE
+    """name of the changed settings, or base"""
+    overrides: dict[str, Any] = {}
+    """dotted names of settings and their values in this row"""
 
 
-def _mapping(names: dict[str, Any], values: dict[str, Any], description: str) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "description": description,
-        "propertyNames": names,
-        "additionalProperties": values,
-    }
+class Configuration(BaseModel):
+    """What to train, on what, and how. What is left out of model, augment and steps takes the
+    default of the class in spikebert/config/settings.py."""
+
+    model_config = STRICT
+
+    run: Name
+    """name of the folder below results/"""
+    work: Folder = "work"
+    """folder of all that is not published: corpora, weights, logs; not below results"""
+    mirror: str | None = None
+    """folder laid out owner/repository/commit/path, tried before the network for files of source
+    url"""
+    threads: Count = 1
+    """threads of a training job"""
+    gpu: Annotated[int, Strict(), Field(ge=0, le=1)] = 0
+    """GPUs that a training job asks for; the profile sets the limit"""
+    retries: Whole = 1
+    """how often a training job that ended early is started again; it goes on from its
+    checkpoint"""
+    resources: RulesResources = {}
+    """what the jobs of a rule ask a scheduler for; no job runs again because of it, and
+    --set-resources of Snakemake overrides it"""
+    checkpoints: Text | None = None
+    """folder of the checkpoints, where it is not below work; on a cluster without a shared file
+    system, a mounted volume"""
+    teacher_cache_gib: Amount = 0
+    """disk for the tokens of texts and the hidden states of teachers, which all runs on the same
+    text then share; 0 asks the teacher anew in every run"""
+    checkpoint_minutes: Amount = CHECKPOINT_MINUTES
+    """longest time between two checkpoints of a training job, beside those of its evaluations; 0
+    writes one after every update"""
+    energy_sentences: Count | None = None
+    """test rows that the energy account runs, the first in the order of hashes, one at a time;
+    null runs all of them"""
+    plugins: Annotated[list[Text], *DIFFERENT] = []
+    """Python files outside the package that enter neurons, surrogates and other parts, relative to
+    the folder where the workflow runs"""
+    datasets: dict[Name, Corpus]
+    """labelled sets; their order is that of the tables"""
+    unavailable: dict[Name, Text] = {}
+    """sets of the paper, compressed models or (glue) all of GLUE that this run lacks, and why; the
+    tables say so"""
+    unlabelled: dict[LanguageName, UnlabelledText] = {}
+    """text of stage 1 by language"""
+    teachers: dict[LanguageName, Teacher] = {}
+    """pre-trained BERT by language"""
+    compressed: dict[CompressedName, Checkpoint] = {}
+    """checkpoints of the compressed BERTs that a row of runs may ask for"""
+    model: ModelSettings = ModelSettings()
+    """the spiking student"""
+    augment: AugmentSettings = AugmentSettings()
+    """how the training rows are multiplied"""
+    steps: Steps = {}
+    """settings of the steps"""
+    runs: Annotated[list[Row], Field(min_length=1)]
+    """what to train: rows of data sets, models and seeds"""
 
 
-def _several(items: dict[str, Any], description: str) -> dict[str, Any]:
-    return {
-        "type": "array",
-        "items": items,
-        "minItems": 1,
-        "uniqueItems": True,
-        "description": description,
-    }
+DEFAULTS: dict[str, Any] = {
+    name: field.default
+    for name, field in Configuration.model_fields.items()
+    if not field.is_required()
+} | {"model": {}, "augment": {}}
 
 
 def config_schema() -> dict[str, Any]:
     """The closed JSON schema of a configuration file."""
-    languages = {"enum": list(LANGUAGES)}
-    row = _closed(
-        {
-            "datasets": _several(_NAME, "names of sets under datasets"),
-            "models": _several({"enum": list(MODELS)}, "what to train on each of them"),
-            "seeds": _several(
-                {"type": "integer", "minimum": 0, "maximum": LARGEST_SEED}, "one run for each"
-            ),
-            "variant": {**_VARIANT, "description": f"name of the changed settings, or {BASE}"},
-            "overrides": {
-                "type": "object",
-                "description": "dotted names of settings and their values in this row",
-            },
-        },
-        description="runs: every dataset with every model and every seed",
-        required=["datasets", "models", "seeds"],
-    )
-    return _closed(
-        {
-            "run": {**_NAME, "description": "name of the folder below results/"},
-            "work": {
-                "type": "string",
-                "pattern": r"^[^-{}<>\\\x00-\x1f][^{}<>\\\x00-\x1f]*$",
-                "maxLength": 1000,
-                "description": "folder of all that is not published: corpora, weights, logs; "
-                "not below results",
-            },
-            "mirror": {
-                "type": ["string", "null"],
-                "description": "folder laid out owner/repository/commit/path, tried before the "
-                "network for files of source url",
-            },
-            "threads": {"type": "integer", "minimum": 1, "description": "per training job"},
-            "gpu": {
-                "type": "integer",
-                "minimum": 0,
-                "maximum": 1,
-                "description": "GPUs that a training job asks for; the profile sets the limit",
-            },
-            "retries": {
-                "type": "integer",
-                "minimum": 0,
-                "description": "how often a training job that ended early is started again; it "
-                "goes on from its checkpoint",
-            },
-            "resources": resources_schema(),
-            "checkpoints": {
-                "type": ["string", "null"],
-                "minLength": 1,
-                "description": "folder of the checkpoints, where it is not below work; on a "
-                "cluster without a shared file system, a mounted volume",
-            },
-            "teacher_cache_gib": {
-                "type": "number",
-                "minimum": 0,
-                "description": "disk for the tokens of texts and the hidden states of teachers, "
-                "which all runs on the same text then share; 0 asks the teacher anew in every run",
-            },
-            "checkpoint_minutes": {
-                "type": "number",
-                "minimum": 0,
-                "description": "longest time between two checkpoints of a training job, beside "
-                "those of its evaluations; 0 writes one after every update",
-            },
-            "energy_sentences": {
-                "type": ["integer", "null"],
-                "minimum": 1,
-                "description": "test rows that the energy account runs, the first in the order of "
-                "hashes, one at a time; null runs all of them",
-            },
-            "datasets": _mapping(
-                _NAME, CORPUS_SCHEMA, "labelled sets; their order is that of the tables"
-            ),
-            "unavailable": _mapping(
-                _NAME,
-                {"type": "string", "minLength": 1},
-                "sets of the paper, compressed models or (glue) all of GLUE that this run lacks, "
-                "and why; the tables say so",
-            ),
-            "unlabelled": _mapping(languages, UNLABELLED_SCHEMA, "text of stage 1 by language"),
-            "teachers": _mapping(languages, TEACHER_SCHEMA, "pre-trained BERT by language"),
-            "compressed": _mapping(
-                {"enum": list(COMPRESSED)},
-                COMPRESSED_SCHEMA,
-                "checkpoints of the compressed BERTs that a row of runs may ask for",
-            ),
-            "model": schema_of(ModelSettings),
-            "augment": schema_of(AugmentSettings),
-            "steps": _closed({step: schema_of(cls) for step, cls in STEPS.items()}),
-            "runs": {"type": "array", "items": row, "minItems": 1},
-        },
-        title="Configuration of spikebert",
-        description="What to train, on what, and how. What is left out of model, augment and "
-        "steps takes the default of the class in spikebert/settings.py.",
-        required=["run", "datasets", "runs"],
-    )
+    return {"title": "Configuration of spikebert", **json_schema(Configuration)}
 
 
 def read_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,11 +205,9 @@ def read_config(config: Mapping[str, Any]) -> dict[str, Any]:
             got=error,
             fix="mend the value, or put it into quotes",
         ) from None
-    schema = config_schema()
-    _check_top_names(config, schema)
-    values = _read_numbers(config)
-    check(values, schema, "the configuration")
-    full = {**DEFAULTS, **values}
+    _check_top_names(config)
+    validate(Configuration, config, "the configuration")
+    full = {**DEFAULTS, **config}
     _check_sets(full)
     return full
 
@@ -230,58 +229,23 @@ def _names(value: Any) -> Iterator[Any]:
             yield from _names(part)
 
 
-def _check_top_names(config: Mapping[str, Any], schema: dict[str, Any]) -> None:
+def _check_top_names(config: Mapping[str, Any]) -> None:
     """Refuse an unknown name at the top, and look for near ones at every depth."""
-    known = [*schema["properties"], *(key for section in SECTIONS for key in kinds_of(section))]
-    for name in config:
-        if name in schema["properties"]:
-            continue
-        near = difflib.get_close_matches(name, known, 1)
-        homes = [
-            dotted(section, near[0])
-            for section in SECTIONS
-            if near and near[0] in kinds_of(section)
+    top = Configuration.model_fields
+    places: dict[str, list[str]] = {name: [name] for name in top}
+    for section in SECTIONS:
+        for key in keys_of(section):
+            places.setdefault(key, []).append(dotted(section, key))
+    for name in config.keys() - top.keys():
+        near = [
+            place for key in difflib.get_close_matches(name, places, 1) for place in places[key]
         ]
         raise UserError(
             f"unknown setting {name} in the configuration",
-            expected=", ".join(schema["properties"]),
+            expected=", ".join(top),
             got=name,
-            fix=f"did you mean {' or '.join(homes or near)}?" if near else "remove it",
+            fix=f"did you mean {' or '.join(near)}?" if near else "remove it",
         )
-
-
-def _read_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the numbers among the settings that came as text.
-
-    YAML takes 1e-4 for text, and Snakemake every value inside `--config model='{beta: 0.8}'`.
-    """
-
-    def read(section: str, values: Any) -> Any:
-        if section not in SECTIONS or not isinstance(values, Mapping):
-            return values
-        return {name: from_text(section, name, value) for name, value in values.items()}
-
-    config = {name: read(name, value) for name, value in config.items()}
-    if isinstance(config.get("steps"), Mapping):
-        config["steps"] = {name: read(name, value) for name, value in config["steps"].items()}
-    return config
-
-
-def from_text(section: str, name: str, value: Any) -> Any:
-    """The value of a setting; text becomes a number where the setting is one, 3.0 becomes 3."""
-    if isinstance(value, list):
-        return [from_text(section, name, item) for item in value]
-    kind = kinds_of(section).get(name, "str")
-    if isinstance(value, str) and kind != "str":
-        try:
-            value = parse_json(value)
-        except ValueError:
-            return value
-    return int(value) if kind == "int" and _is_whole(value) else value
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, float) and value.is_integer()
 
 
 def dotted(section: str, key: str) -> str:
@@ -289,9 +253,9 @@ def dotted(section: str, key: str) -> str:
     return f"steps.{section}.{key}" if section in STEPS else f"{section}.{key}"
 
 
-def kinds_of(section: str) -> dict[str, str]:
-    """The types of a section's settings, as they are written in its class."""
-    return {f.name: str(f.type) for f in dataclasses.fields(SECTIONS[section])}
+def keys_of(section: str) -> list[str]:
+    """The names of a section's settings."""
+    return [f.name for f in dataclasses.fields(SECTIONS[section])]
 
 
 def _check_sets(config: Mapping[str, Any]) -> None:
@@ -324,12 +288,11 @@ def _check_sets(config: Mapping[str, Any]) -> None:
         where = f"row {number} of runs"
         for name in row["datasets"]:
             if name not in datasets:
-                near = difflib.get_close_matches(name, datasets, 1)
                 raise UserError(
                     f"set {name} in {where}",
                     expected=f"one of {', '.join(datasets)}",
                     got=name,
-                    fix=f"did you mean {near[0]}?" if near else "add it under datasets",
+                    fix=nearest(name, datasets, "add it under datasets"),
                 )
             language = datasets[name]["language"]
             _check_compressed(set(row["models"]) & set(COMPRESSED), name, config, where)

@@ -1,27 +1,28 @@
 """Every setting once: name, default (the paper's, where it gives one), range and meaning.
 
-The frozen dataclasses below are what training and model code take; their field metadata is a JSON
-schema, from which `workflow/schemas/config.schema.json` is generated, so that a range is written
-in one place. Nothing heavy is imported here: the workflow reads this module while it parses.
+The frozen dataclasses below are what training and model code take. Their types, with the lines
+after them, are the configuration's schema, so that a range is written in one place. Nothing heavy
+is imported here: the workflow reads this module while it parses.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import math
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
 
 import jsonschema
+from pydantic import Field
 
 from ..errors import UserError
+from ..utils.validation import STRICT, Number, Truth, Whole, json_schema, shown, validate
 from .registry import DENSE_STEPS as DENSE  # noqa: F401
 from .registry import SHAPE as SHAPE
+from .registry import SURROGATES
 
 # Bumped by hand when the meaning of a step changes, so that its results are made again.
 ALGORITHM = {
@@ -52,83 +53,85 @@ LARGEST_SEED = 2**32 - 1  # NumPy's
 # No setting of a step: it decides how much a kill costs, and no number.
 CHECKPOINT_MINUTES = 15
 
+Count = Annotated[Whole, Field(ge=1)]
+Positive = Annotated[Number, Field(gt=0)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Weight = Annotated[Number, Field(ge=0)]
+Decay = Annotated[Number, Field(ge=0, lt=1)]
+Seed = Annotated[Whole, Field(ge=0, le=LARGEST_SEED)]
+
+# Settings of several steps, whose defaults differ.
+LearningRate = Annotated[Positive, Field(description="peak learning rate of AdamW")]
+WeightDecay = Annotated[Weight, Field(description="decoupled weight decay")]
+Epochs = Annotated[Positive, Field(description="passes over the training rows")]
+BatchSize = Annotated[Count, Field(description="sequences per update")]
+MaxLength = Annotated[Whole, Field(ge=3, description="tokens per sequence, longer ones are cut")]
+FeatureWeight = Annotated[Weight, Field(description="weight of L_fea")]
+EmbeddingWeight = Annotated[Weight, Field(description="weight of L_emb")]
+Timesteps = Annotated[Count, Field(description="time steps T")]
+Threshold = Annotated[Positive, Field(description="firing threshold U_thr")]
+Surrogate = Annotated[
+    str,
+    Field(
+        description=f"surrogate derivative: {', '.join(SURROGATES)}, sj.<class> of spikingjelly, "
+        "or the name of one in a plugin"
+    ),
+]
+Sharpness = Annotated[Positive, Field(description="sharpness of the surrogate")]
+
 T = TypeVar("T")
-_TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string"}
-
-
-def setting(default: Any, description: str, **schema: Any) -> Any:
-    """A dataclass field whose metadata is its JSON schema."""
-    return field(default=default, metadata={"description": description, **schema})
-
-
-def positive(default: Any, description: str, **schema: Any) -> Any:
-    return setting(default, description, exclusiveMinimum=0, **schema)
-
-
-def fraction(default: Any, description: str) -> Any:
-    return setting(default, description, minimum=0, maximum=1)
-
-
-def weight(default: float, description: str) -> Any:
-    return setting(default, description, minimum=0)
 
 
 @dataclass
 class ModelSettings:
     """The spiking student. Defaults are the paper's model (12 blocks of width 768, 4 steps)."""
 
-    hidden_size: int = positive(768, "width D of the token stream")
-    num_hidden_layers: int = positive(12, "number of blocks (depth)")
-    num_attention_heads: int = positive(12, "attention heads H; divides hidden_size")
-    mlp_ratio: float = positive(4, "width of the MLP's hidden layer over D")
-    timesteps: int = positive(4, "time steps T")
-    neuron: str = setting("lif", "spiking neuron, a name in spikebert.neurons.NEURONS")
-    beta: float = setting(0.9, "membrane decay per step, 1 - 1/tau", minimum=0, exclusiveMaximum=1)
-    tau: float | None = setting(None, "membrane time constant in steps; replaces beta", minimum=1)
-    decay_input: bool = setting(
-        False,
-        "true: the input is weighted by 1/tau = 1 - beta, too; with a beta of 0.9 and a threshold "
-        "of 1 hardly any neuron then fires within 4 steps",
-    )
-    reset: str = setting(
-        "soft", "after a spike: subtract the threshold, or set to 0", enum=["soft", "hard"]
-    )
-    detach_reset: bool = setting(True, "no gradient through the reset")
-    threshold: float = positive(1.0, "firing threshold U_thr")
-    attention_threshold: float = positive(0.25, "firing threshold of the neuron after attention")
-    surrogate: str = setting("atan", "surrogate derivative, a name in spikebert.neurons.SURROGATES")
-    surrogate_alpha: float = positive(2.0, "sharpness of the surrogate")
-    encoder: str = setting(
-        "heaviside",
-        "how embeddings become spikes: Heaviside (the same at every step) or a LIF neuron",
-        enum=["heaviside", "lif"],
-    )
-    embedding_mean: float = setting(
-        0.0,
-        "mean of the word embeddings at the start; the LIF encoder is silent below 0, so half its "
-        "threshold suits it",
-    )
-    residual: str = setting(
-        "add",
-        "add: spikes are summed (Spikformer); membrane: currents are summed before the neuron",
-        enum=["add", "membrane"],
-    )
-    position: str = setting(
-        "none", "position signal on the embedding", enum=["none", "sinusoidal", "learned"]
-    )
-    max_position_embeddings: int = positive(512, "longest sequence a position signal covers")
-    attention_scale: float = positive(0.125, "factor on Q K^T V before its neuron")
-    attention_order: str = setting(
-        "auto",
-        "(Q K^T) V, Q (K^T V), or whichever costs less at the shape at hand; equal in value",
-        enum=["auto", "qk_first", "kv_first"],
-    )
-    dropout: float = setting(
-        0.0,
-        "dropout on the current that a sub-block adds to the stream, and on the head's input",
-        minimum=0,
-        exclusiveMaximum=1,
-    )
+    __pydantic_config__ = STRICT
+
+    hidden_size: Count = 768
+    """width D of the token stream"""
+    num_hidden_layers: Count = 12
+    """number of blocks (depth)"""
+    num_attention_heads: Count = 12
+    """attention heads H; divides hidden_size"""
+    mlp_ratio: Positive = 4.0
+    """width of the MLP's hidden layer over D"""
+    timesteps: Timesteps = 4
+    neuron: str = "lif"
+    """spiking neuron: lif, sj.<class> of spikingjelly, or the name of one in a plugin"""
+    beta: Decay = 0.9
+    """membrane decay per step, 1 - 1/tau"""
+    tau: Annotated[Number, Field(ge=1)] | None = None
+    """membrane time constant in steps; replaces beta"""
+    decay_input: Truth = False
+    """true: the input is weighted by 1/tau = 1 - beta, too; with a beta of 0.9 and a threshold
+    of 1 hardly any neuron then fires within 4 steps"""
+    reset: Literal["soft", "hard"] = "soft"
+    """after a spike: subtract the threshold, or set to 0"""
+    detach_reset: Truth = True
+    """no gradient through the reset"""
+    threshold: Threshold = 1.0
+    attention_threshold: Positive = 0.25
+    """firing threshold of the neuron after attention"""
+    surrogate: Surrogate = "atan"
+    surrogate_alpha: Sharpness = 2.0
+    encoder: Literal["heaviside", "lif"] = "heaviside"
+    """how embeddings become spikes: Heaviside (the same at every step) or a LIF neuron"""
+    embedding_mean: Number = 0.0
+    """mean of the word embeddings at the start; the LIF encoder is silent below 0, so half its
+    threshold suits it"""
+    residual: Literal["add", "membrane"] = "add"
+    """add: spikes are summed (Spikformer); membrane: currents are summed before the neuron"""
+    position: Literal["none", "sinusoidal", "learned"] = "none"
+    """position signal on the embedding"""
+    max_position_embeddings: Count = 512
+    """longest sequence a position signal covers"""
+    attention_scale: Positive = 0.125
+    """factor on Q K^T V before its neuron"""
+    attention_order: Literal["auto", "qk_first", "kv_first"] = "auto"
+    """(Q K^T) V, Q (K^T V), or whichever costs less at the shape at hand; equal in value"""
+    dropout: Decay = 0.0
+    """dropout on the current that a sub-block adds to the stream, and on the head's input"""
 
     def __post_init__(self) -> None:
         check_heads(self.hidden_size, self.num_attention_heads)
@@ -156,46 +159,54 @@ def check_heads(hidden_size: int, heads: int) -> None:
 class TrainingSettings:
     """What every training step has in common."""
 
-    learning_rate: float = positive(5e-4, "peak learning rate of AdamW")
-    weight_decay: float = weight(5e-3, "decoupled weight decay")
-    epochs: float = positive(3, "passes over the training rows")
-    batch_size: int = positive(32, "sequences per update")
-    max_length: int = setting(128, "tokens per sequence, longer ones are cut", minimum=3)
-    schedule: str = setting(
-        "cosine", "learning rate over the run", enum=["cosine", "linear", "constant"]
-    )
-    warmup_ratio: float = fraction(0.1, "share of the updates with a rising learning rate")
-    clip_norm: float = positive(1.0, "largest gradient norm")
-    precision: str = setting(
-        "auto",
-        "products in bfloat16 where the processor has it (auto), always, or never; "
-        "membranes stay in float32",
-        enum=["auto", "bf16", "fp32"],
-    )
-    evaluations: int = positive(10, "evenly spaced evaluations on dev, each with a checkpoint")
-    compile: bool = setting(True, "compile the neurons for training, where a compiler is at hand")
+    __pydantic_config__ = STRICT
+
+    learning_rate: LearningRate = 5e-4
+    weight_decay: WeightDecay = 5e-3
+    epochs: Epochs = 3.0
+    batch_size: BatchSize = 32
+    max_length: MaxLength = 128
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """learning rate over the run"""
+    warmup_ratio: Share = 0.1
+    """share of the updates with a rising learning rate"""
+    clip_norm: Positive = 1.0
+    """largest gradient norm"""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """products in bfloat16 where the processor has it (auto), always, or never; membranes stay
+    in float32"""
+    evaluations: Count = 10
+    """evenly spaced evaluations on dev, each with a checkpoint"""
+    compile: Truth = True
+    """compile the neurons for training, where a compiler is at hand"""
 
 
 @dataclass(frozen=True)
 class FineTuneSettings(TrainingSettings):
     """Fine-tuning a BERT teacher on one labelled set."""
 
-    learning_rate: float = positive(5e-5, "peak learning rate of AdamW")
-    weight_decay: float = weight(0.01, "decoupled weight decay")
+    learning_rate: LearningRate = 5e-5
+    weight_decay: WeightDecay = 0.01
 
 
 @dataclass(frozen=True)
 class PretrainSettings(TrainingSettings):
     """Masked language modelling of a small BERT, where no teacher checkpoint can be had."""
 
-    epochs: float = positive(5, "passes over the training rows")
-    weight_decay: float = weight(0.01, "decoupled weight decay")
-    hidden_size: int = positive(256, "width of the teacher")
-    num_hidden_layers: int = positive(4, "layers of the teacher")
-    num_attention_heads: int = positive(4, "heads of the teacher")
-    vocab_size: int = setting(8000, "largest WordPiece vocabulary", minimum=100)
-    mlm_probability: float = fraction(0.15, "share of tokens to be predicted")
-    seed: int = setting(0, "seed of the pre-training", minimum=0, maximum=LARGEST_SEED)
+    epochs: Epochs = 5.0
+    weight_decay: WeightDecay = 0.01
+    hidden_size: Count = 256
+    """width of the teacher"""
+    num_hidden_layers: Count = 4
+    """layers of the teacher"""
+    num_attention_heads: Count = 4
+    """heads of the teacher"""
+    vocab_size: Annotated[Whole, Field(ge=100)] = 8000
+    """largest WordPiece vocabulary"""
+    mlm_probability: Share = 0.15
+    """share of tokens to be predicted"""
+    seed: Seed = 0
+    """seed of the pre-training"""
 
     def __post_init__(self) -> None:
         check_heads(self.hidden_size, self.num_attention_heads)
@@ -205,82 +216,74 @@ class PretrainSettings(TrainingSettings):
 class DistillSettings(TrainingSettings):
     """The weights of the alignment losses (the paper's sigma)."""
 
-    feature_weight: float = weight(0.1, "weight of L_fea")
-    embedding_weight: float = weight(0.1, "weight of L_emb")
-    ignored_layers: int = setting(0, "front blocks that L_fea skips", minimum=0)
+    feature_weight: FeatureWeight = 0.1
+    embedding_weight: EmbeddingWeight = 0.1
+    ignored_layers: Annotated[Whole, Field(ge=0)] = 0
+    """front blocks that L_fea skips"""
 
 
 @dataclass(frozen=True)
 class Stage1Settings(DistillSettings):
     """Pre-training distillation on unlabelled text."""
 
-    weight_decay: float = weight(0.01, "decoupled weight decay")
-    batch_size: int = positive(128, "sequences per update")
-    max_length: int = setting(256, "tokens per sequence, longer ones are cut", minimum=3)
-    epochs: float = positive(1, "passes over the unlabelled sentences")
-    max_sentences: int | None = setting(
-        None,
-        "at most so many of the sentences, the same first ones for every cap, so that a smaller "
-        "one is part of a larger one; null takes all",
-        minimum=1,
-    )
-    window_sentences: int | None = setting(
-        None,
-        "so many sentences are in memory at a time, and shuffled among themselves, while the text "
-        "passes by; null holds all of it, and the teacher's answers to it can be kept",
-        minimum=1,
-    )
-    feature_weight: float = weight(1.0, "weight of L_fea")
-    embedding_weight: float = weight(1.0, "weight of L_emb")
-    embedding_init: str = setting(
-        "random",
-        "the student's word embeddings start at random, or as the teacher's own, "
-        "projected to the student's width by a singular value decomposition",
-        enum=["random", "teacher"],
-    )
-    seed: int = setting(
-        0,
-        "seed of stage 1; its student is shared by all seeds of stage 2",
-        minimum=0,
-        maximum=LARGEST_SEED,
-    )
+    weight_decay: WeightDecay = 0.01
+    batch_size: BatchSize = 128
+    max_length: MaxLength = 256
+    epochs: Positive = 1.0
+    """passes over the unlabelled sentences"""
+    max_sentences: Count | None = None
+    """at most so many of the sentences, the same first ones for every cap, so that a smaller one
+    is part of a larger one; null takes all"""
+    window_sentences: Count | None = None
+    """so many sentences are in memory at a time, and shuffled among themselves, while the text
+    passes by; null holds all of it, and the teacher's answers to it can be kept"""
+    feature_weight: FeatureWeight = 1.0
+    embedding_weight: EmbeddingWeight = 1.0
+    embedding_init: Literal["random", "teacher"] = "random"
+    """the student's word embeddings start at random, or as the teacher's own, projected to the
+    student's width by a singular value decomposition"""
+    seed: Seed = 0
+    """seed of stage 1; its student is shared by all seeds of stage 2"""
 
 
 @dataclass(frozen=True)
 class Stage2Settings(DistillSettings):
     """Task distillation on the augmented set, from a fine-tuned teacher."""
 
-    logits_weight: float = weight(1.0, "weight of L_logits")
-    ce_weight: float = weight(0.1, "weight of L_ce")
-    temperature: float = positive(1.0, "temperature of the softmax in L_logits")
+    logits_weight: Weight = 1.0
+    """weight of L_logits"""
+    ce_weight: Weight = 0.1
+    """weight of L_ce"""
+    temperature: Positive = 1.0
+    """temperature of the softmax in L_logits"""
 
 
 @dataclass(frozen=True)
 class DirectSettings(TrainingSettings):
     """The student trained on the labels alone."""
 
-    max_length: int = setting(64, "tokens per sequence, longer ones are cut", minimum=3)
+    max_length: MaxLength = 64
 
 
 @dataclass(frozen=True)
 class DenseStage1Settings(Stage1Settings):
     """Stage 1 of a dense BERT of the student's shape, which learns at lower rates than spikes."""
 
-    learning_rate: float = positive(1e-4, "peak learning rate of AdamW")
+    learning_rate: LearningRate = 1e-4
 
 
 @dataclass(frozen=True)
 class DenseStage2Settings(Stage2Settings):
     """Stage 2 of a dense BERT of the student's shape."""
 
-    learning_rate: float = positive(5e-5, "peak learning rate of AdamW")
+    learning_rate: LearningRate = 5e-5
 
 
 @dataclass(frozen=True)
 class DenseDirectSettings(DirectSettings):
     """A dense BERT of the student's shape, trained on the labels alone."""
 
-    learning_rate: float = positive(1e-4, "peak learning rate of AdamW")
+    learning_rate: LearningRate = 1e-4
 
 
 @dataclass(frozen=True)
@@ -290,22 +293,21 @@ class TextCnnSettings(TrainingSettings):
     Both start from published word vectors. Here the teacher's word embeddings stand in for them.
     """
 
-    learning_rate: float = positive(1e-4, "peak learning rate of AdamW")
-    weight_decay: float = weight(0.0, "decoupled weight decay")
-    epochs: float = positive(50, "passes over the training rows")
-    max_length: int = setting(64, "tokens per sequence, longer ones are cut", minimum=3)
-    embedding_size: int = positive(300, "width of the word embeddings")
-    filters: int = positive(100, "filters of each width")
-    widths: list[int] = setting(
-        (3, 4, 5), "words that a filter sees", items={"minimum": 1}, minItems=1
-    )
-    dropout: float = setting(0.5, "dropout on the pooled features", minimum=0, exclusiveMaximum=1)
-    embedding_init: str = setting(
-        "teacher",
-        "the word embeddings start at random, or as the pre-trained BERT's own, projected to "
-        "embedding_size by a singular value decomposition",
-        enum=["random", "teacher"],
-    )
+    learning_rate: LearningRate = 1e-4
+    weight_decay: WeightDecay = 0.0
+    epochs: Epochs = 50.0
+    max_length: MaxLength = 64
+    embedding_size: Count = 300
+    """width of the word embeddings"""
+    filters: Count = 100
+    """filters of each width"""
+    widths: Annotated[tuple[Count, ...], Field(min_length=1)] = (3, 4, 5)
+    """words that a filter sees"""
+    dropout: Decay = 0.5
+    """dropout on the pooled features"""
+    embedding_init: Literal["random", "teacher"] = "teacher"
+    """the word embeddings start at random, or as the pre-trained BERT's own, projected to
+    embedding_size by a singular value decomposition"""
 
 
 @dataclass(frozen=True)
@@ -316,50 +318,58 @@ class SnnTextCnnSettings(TrainingSettings):
     not train this model anew.
     """
 
-    learning_rate: float = positive(1e-4, "peak learning rate of AdamW")
-    weight_decay: float = weight(0.0, "decoupled weight decay")
-    epochs: float = positive(50, "passes over the training rows")
-    max_length: int = setting(64, "tokens per sequence, longer ones are cut", minimum=3)
-    timesteps: int = positive(50, "time steps T")
-    beta: float = fraction(1.0, "membrane decay per step; 1 does not leak")
-    threshold: float = positive(1.0, "firing threshold U_thr")
-    surrogate: str = setting("atan", "surrogate derivative, a name in spikebert.neurons.SURROGATES")
-    surrogate_alpha: float = positive(2.0, "sharpness of the surrogate")
-    pooling: str = setting(
-        "max",
-        "currents over the words of a sentence: their maximum or their mean",
-        enum=["max", "average"],
-    )
+    learning_rate: LearningRate = 1e-4
+    weight_decay: WeightDecay = 0.0
+    epochs: Epochs = 50.0
+    max_length: MaxLength = 64
+    timesteps: Timesteps = 50
+    beta: Share = 1.0
+    """membrane decay per step; 1 does not leak"""
+    threshold: Threshold = 1.0
+    surrogate: Surrogate = "atan"
+    surrogate_alpha: Sharpness = 2.0
+    pooling: Literal["max", "average"] = "max"
+    """currents over the words of a sentence: their maximum or their mean"""
 
 
 @dataclass(frozen=True)
 class AugmentSettings:
     """Tang et al. (2019): mask, swap within a part of speech, keep an n-gram."""
 
-    enabled: bool = setting(
-        True, "false: stage 2 sees the original rows alone, and no transfer set"
-    )
-    p_mask: float = fraction(0.1, "a word becomes the mask token")
-    p_pos: float = fraction(0.1, "a word becomes another of its part of speech")
-    p_ng: float = fraction(0.25, "only a random n-gram of the sentence is kept")
-    max_ngram: int = positive(5, "longest n-gram")
-    n_iter: int = setting(20, "draws per sentence", minimum=0)
-    transfer_sentences: int = setting(
-        0,
-        "as many of the unlabelled sentences as well, for the teacher to label: a transfer set in "
-        "the words of Turc et al. (2019); the paper has none",
-        minimum=0,
-    )
+    __pydantic_config__ = STRICT
+
+    enabled: Truth = True
+    """false: stage 2 sees the original rows alone, and no transfer set"""
+    p_mask: Share = 0.1
+    """a word becomes the mask token"""
+    p_pos: Share = 0.1
+    """a word becomes another of its part of speech"""
+    p_ng: Share = 0.25
+    """only a random n-gram of the sentence is kept"""
+    max_ngram: Count = 5
+    """longest n-gram"""
+    n_iter: Annotated[Whole, Field(ge=0)] = 20
+    """draws per sentence"""
+    transfer_sentences: Annotated[Whole, Field(ge=0)] = 0
+    """as many of the unlabelled sentences as well, for the teacher to label: a transfer set in
+    the words of Turc et al. (2019); the paper has none"""
 
 
 @dataclass(frozen=True)
 class TfidfSettings:
     """Term frequencies and logistic regression: the floor that any neural model has to beat."""
 
-    max_ngram: int = positive(2, "longest n-gram: words in English, characters in Chinese")
-    inverse_regularisation: list[float] = setting(
-        (0.3, 1.0, 3.0, 10.0), "values of C; dev selects", items={"exclusiveMinimum": 0}
+    __pydantic_config__ = STRICT
+
+    max_ngram: Count = 2
+    """longest n-gram: words in English, characters in Chinese"""
+    inverse_regularisation: Annotated[tuple[Positive, ...], Field(min_length=1)] = (
+        0.3,
+        1.0,
+        3.0,
+        10.0,
     )
+    """values of C; dev selects"""
 
 
 STEPS: dict[str, type] = {
@@ -388,95 +398,39 @@ def step_of(settings: Any) -> str:
 
 def schema_of(cls: type) -> dict[str, Any]:
     """The closed JSON schema of a settings class."""
-    properties = {}
-    for f in fields(cls):
-        kind = str(f.type)
-        if kind.startswith("list"):
-            inner = _TYPES[kind[5:-1]]
-            items = {"type": inner, **f.metadata["items"]}
-            properties[f.name] = {**f.metadata, "type": "array", "items": items}
-            continue
-        names = [part.strip() for part in kind.split("|")]
-        types = ["null" if n == "None" else _TYPES[n] for n in names]
-        properties[f.name] = {"type": types[0] if len(types) == 1 else types, **f.metadata}
-    return {
-        "type": "object",
-        "description": (cls.__doc__ or "").strip(),
-        "additionalProperties": False,
-        "properties": properties,
-    }
+    return json_schema(cls)
 
 
-def build(cls: type[T], values: dict[str, Any]) -> T:
+def build(cls: type[T], values: Mapping[str, Any]) -> T:
     """Settings of class `cls` from a mapping; a wrong name, type or range is a `UserError`."""
-    check(values, schema_of(cls), cls.__name__)
-    return cls(**values)
+    made: T = validate(cls, values, cls.__name__)
+    return made
 
 
 def _is_number(_: Any, value: Any) -> bool:
-    """A finite one, so that NaN passes no bound; 1e300 holds any whole number a float can."""
-    return not isinstance(value, bool) and (
-        (isinstance(value, float) and math.isfinite(value))
-        or (isinstance(value, int) and abs(value) <= 10**300)
-    )
-
-
-def _is_integer(_: Any, value: Any) -> bool:
-    """One that tensors can count with; 3.0 is none, since range() and slices refuse it."""
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
-
-
-def _matches(_: Any, pattern: str, value: Any, __: Any) -> Iterator[jsonschema.ValidationError]:
-    """In Python's `re`, unlike in JSON Schema, "$" takes "name\\n", too."""
-    if isinstance(value, str) and not re.search(pattern.replace("$", r"\Z"), value):
-        yield jsonschema.ValidationError(f"{value!r} does not match {pattern!r}")
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 _Validator = jsonschema.validators.extend(
     jsonschema.Draft202012Validator,
-    validators={"pattern": _matches},
-    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
-        {"number": _is_number, "integer": _is_integer}
-    ),
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("number", _is_number),
 )
 
 
-def check(values: Any, schema: dict[str, Any], where: str) -> None:
-    """Validate `values`, and say which setting is wrong, what was expected and what came."""
-    errors = list(_Validator(schema).iter_errors(values))
-    misspelt = [error for error in errors if error.validator == "additionalProperties"]
-    error = jsonschema.exceptions.best_match(misspelt or errors)
-    if error is None:
+def check(values: Any, schema: Any, where: str) -> None:
+    """Validate `values` by a JSON schema or a type, and say what is wrong in them."""
+    if not isinstance(schema, dict):
+        validate(schema, values, where)
         return
-    path = ".".join(str(part) for part in error.absolute_path)
-    if error.validator == "additionalProperties":
-        known = list(error.schema.get("properties", {}))
-        unknown = sorted(str(name) for name in error.instance if name not in known)
-        near = difflib.get_close_matches(unknown[0], known, 1)
+    error = jsonschema.exceptions.best_match(_Validator(schema).iter_errors(values))
+    if error is not None:
+        path = ".".join(str(part) for part in error.absolute_path)
         raise UserError(
-            f"unknown setting {'.'.join(filter(None, [path, unknown[0]]))} in {where}",
-            expected=", ".join(known),
-            got=", ".join(unknown),
-            fix=f"did you mean {near[0]}?" if near else "remove it",
+            f"setting {path or where} in {where}",
+            expected=error.message[:300],
+            got=shown(error.instance),
+            fix="mend it, or make the file again",
         )
-    if error.validator == "required":
-        missing = next(name for name in error.validator_value if name not in error.instance)
-        meaning = error.schema.get("properties", {}).get(missing, {}).get("description")
-        raise UserError(
-            f"setting {'.'.join(filter(None, [path, missing]))} in {where}",
-            expected=meaning or "a value",
-            got="none",
-            fix=f"give {missing}",
-        )
-    limits = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "maxLength")
-    keys = ("type", "enum", "pattern", *limits)
-    rule = {k: error.schema[k] for k in keys if k in error.schema}
-    raise UserError(
-        f"setting {path or where} in {where}",
-        expected=rule if error.validator in rule else error.message[:300],
-        got=repr(error.instance)[:200],
-        fix=error.schema.get("description") or error.message[:300],
-    )
 
 
 def digest(value: Any) -> str:

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from ..config.datasets import Caps, Labels
 from ..config.settings import check
 from ..config.specs import CORPUS_SCHEMA, LANGUAGES, SPLITS, UNLABELLED_SCHEMA
 from ..config.tasks import ACCURACY, REGRESSION, check_task, metric_of, task_of
@@ -277,7 +278,7 @@ def make_corpus(
     (`texts.identity`) that no training file of this set may hold: its own dev and test rows and
     the other sets' test rows. Returns the stats.
     """
-    check(caps or {}, CORPUS_SCHEMA["properties"]["caps"], f"caps of {name}")
+    check(caps or {}, Caps, f"caps of {name}")
     stats, labels = read_stats(splits), read_classes(splits)
     own = {split: read_labelled(splits, split, labels) for split in SPLITS}
     foreign = {
@@ -331,7 +332,7 @@ def read_labels(corpus: str | Path) -> list[str]:
     """The names of the classes, in the order of their numbers; a set of scores is refused."""
     labels: Any = read_stats(corpus).get("labels")
     try:
-        check(labels, CORPUS_SCHEMA["properties"]["labels"] | {"type": "array"}, "stats.json")
+        check(labels, Labels, "stats.json")
     except UserError:
         raise UserError(
             f"labels in {Path(corpus) / STATS}",

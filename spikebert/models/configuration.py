@@ -7,7 +7,8 @@ import dataclasses
 
 from transformers import AutoConfig, PreTrainedConfig
 
-from ..config.settings import ModelSettings, check, schema_of
+from ..config.settings import ModelSettings
+from ..utils.validation import validate
 
 
 class SpikeBertConfig(PreTrainedConfig, ModelSettings):
@@ -25,8 +26,7 @@ class SpikeBertConfig(PreTrainedConfig, ModelSettings):
     embedding_std: float = 0.5
 
     def __post_init__(self, **kwargs: object) -> None:
-        check(self.settings(), schema_of(ModelSettings), "SpikeBertConfig")
-        ModelSettings.__post_init__(self)
+        validate(ModelSettings, self.settings(), "SpikeBertConfig")
         super().__post_init__(**kwargs)
 
     def settings(self) -> dict:

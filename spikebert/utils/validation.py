@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ..errors import UserError
 
-T = TypeVar("T")
 # Of every model and dataclass that is read from outside.
 STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 LARGEST = 2**63 - 1  # that a tensor can count to
@@ -23,58 +24,93 @@ def _no_truth(value: Any) -> Any:
     return value
 
 
-# Numbers that YAML or a command line may give as text (1e-4), and true is not one of them.
-Whole = Annotated[int, BeforeValidator(_no_truth), Field(le=LARGEST)]
+def _whole(value: Any) -> Any:
+    """Text such as 2e5 is a number; pydantic itself reads 200000 alone."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9.]{1,20}e[0-9]{1,3}", value):
+        return float(value)
+    return _no_truth(value)
+
+
+def _truth(value: Any) -> Any:
+    if value not in ("true", "false") and not isinstance(value, bool):
+        raise ValueError("neither true nor false")
+    return value
+
+
+# Numbers that YAML or a command line may give as text (1e-4), and true is not one of them; true and
+# false, and no other word or number for them.
+Whole = Annotated[int, BeforeValidator(_whole), Field(le=LARGEST)]
 Number = Annotated[float, BeforeValidator(_no_truth)]
+Truth = Annotated[bool, BeforeValidator(_truth)]
 
 
-def validate(kind: Any, value: Any, where: str) -> Any:
-    """`value` as `kind`, a pydantic model, a dataclass or a `TypeAdapter`.
+def validate(kind: Any, value: Any, where: str, under: str = "") -> Any:
+    """`value` as `kind`, a pydantic model, a dataclass or a `TypeAdapter`; `under` is the key, with
+    a dot, below which its keys stand.
 
     Raises:
         UserError: it is none. The first misspelt key comes before other mistakes.
     """
-    adapter = kind if isinstance(kind, TypeAdapter) else TypeAdapter(kind)
+    adapter = _adapter(kind)
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
         found = sorted(error.errors(include_url=False), key=lambda e: e["type"] not in _UNKNOWN)
-        raise _explained(found[0], adapter, where) from None
+        raise _explained(found[0], adapter, where, under) from None
+
+
+@functools.cache
+def _made(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    if isinstance(kind, TypeAdapter):
+        return kind
+    return _made(kind) if isinstance(kind, type) else TypeAdapter(kind)
 
 
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
 
 
-def _explained(error: Any, adapter: TypeAdapter[Any], where: str) -> UserError:
-    own = error.get("ctx", {}).get("error")
-    if isinstance(own, UserError):
-        return own
+def _explained(error: Any, adapter: TypeAdapter[Any], where: str, under: str) -> UserError:
     path, schema, parent = _walk(json_schema(adapter), error["loc"])
-    key = ".".join(map(str, path))
+    key, got, context = under + ".".join(map(str, path)), error["input"], error.get("ctx", {})
+    own = context.get("error")
+    if isinstance(own, UserError):  # of a check within; it names the key below this place
+        name = own.what.removeprefix("setting ")
+        what = f"setting {key}{'.' * bool(path)}{name} in {where}" if name != own.what else own.what
+        return UserError(what, expected=own.expected, got=own.got, fix=own.fix)
     if error["type"] in _UNKNOWN:
-        known = list(parent.get("properties", {}))
-        return UserError(
-            f"unknown setting {key} in {where}",
-            expected=", ".join(known),
-            got=path[-1],
-            fix=nearest(str(path[-1]), known, "remove it"),
-        )
-    if error["type"] in _MISSING:
-        expected, got, fix = in_words(schema), "nothing", f"add {path[-1]}"
-    elif error["type"].startswith("union_tag"):
-        expected, got = (
-            error["ctx"].get("expected_tags", "a source").replace("'", ""),
-            error["input"],
-        )
-        if isinstance(got, Mapping):
-            got = got.get("source", "no source")
-        fix = nearest(str(got), expected.split(", "), "choose one of them")
+        return _unknown(key, str(path[-1]), parent.get("properties", {}), where)
+    if error["type"].startswith("union_tag"):
+        tag = context["discriminator"].strip("'")
+        named = dict(got) if isinstance(got, Mapping) else {}
+        if tag not in named and (wrong := difflib.get_close_matches(tag, map(str, named), 1)):
+            return _unknown(f"{key}.{wrong[0]}", wrong[0], [tag], where)
+        tags = context.get("expected_tags", f"a mapping with {tag}").replace("'", "")
+        key, expected, got = f"{key}.{tag}", tags, named.get(tag, "none")
+        fix = nearest(str(got), tags.split(", "), f"give {tag}")
+    elif error["type"] in _MISSING:
+        expected, got, fix = in_words(schema), "none", f"add {path[-1]}"
     else:
-        expected, got = in_words(schema) or error["msg"], shown(error["input"])
-        fix = nearest(str(error["input"]), schema.get("enum", []), f"give {expected}")
+        expected = in_words(schema) or error["msg"]
+        fix = nearest(str(got), schema.get("enum", []), f"give {expected}")
+        if schema.get("type") == "string" and isinstance(got, int | float):
+            fix = f'put it into quotes: "{shown(got)}"'
+        got = shown(got)
     what = f"setting {key} in {where}" if key else where
     return UserError(what, expected=expected, got=got, fix=fix)
+
+
+def _unknown(key: str, name: str, known: Iterable[str], where: str) -> UserError:
+    return UserError(
+        f"unknown setting {key} in {where}",
+        expected=", ".join(known),
+        got=name,
+        fix=nearest(name, known, "remove it"),
+    )
 
 
 _BOUNDS = {
@@ -88,7 +124,7 @@ _BOUNDS = {
 def json_schema(kind: Any) -> dict[str, Any]:
     """The JSON schema of a model; bounds behind a validator, which pydantic leaves in its own
     words, are in the schema's, and titles, which repeat the names, are left out."""
-    adapter = kind if isinstance(kind, TypeAdapter) else TypeAdapter(kind)
+    adapter = _adapter(kind)
 
     def mended(value: Any, names: bool = False) -> Any:
         if isinstance(value, list):
@@ -119,7 +155,9 @@ def shown(value: Any) -> str:
 
 def _walk(schema: Any, place: Sequence[Any]) -> tuple[list[Any], Any, Any]:
     """The place in the user's words, the schema there, and that of what it stands in."""
-    root, parent, path = schema, {}, []
+    root = schema
+    parent: Any = {}
+    path: list[Any] = []
     for step in place:
         schema = _plain(schema, root)
         for choice in schema.get("oneOf", []):  # a discriminated union names its choice in the path
@@ -128,12 +166,15 @@ def _walk(schema: Any, place: Sequence[Any]) -> tuple[list[Any], Any, Any]:
                 break
         else:
             if step == "[key]":
-                schema = schema.get("propertyNames", {})
+                schema = parent.get("propertyNames", {})
                 continue
             path.append(step)
             parent = schema
             inside = schema.get("properties", {}).get(step) if isinstance(step, str) else None
-            schema = inside or schema.get("additionalProperties") or schema.get("items") or {}
+            named = next(iter(schema.get("patternProperties", {}).values()), None)
+            schema = (
+                inside or named or schema.get("additionalProperties") or schema.get("items") or {}
+            )
             schema = schema if isinstance(schema, dict) else {}
             continue
         schema = choice
@@ -171,29 +212,36 @@ _TYPES = {
 }
 
 
+_SAID = {
+    "minimum": "from {}",
+    "exclusiveMinimum": "above {}",
+    "maximum": "to {}",
+    "exclusiveMaximum": "below {}",
+    "minLength": "that is not empty",
+    "maxLength": "of at most {} characters",
+}
+
+
 def in_words(schema: Any) -> str:
     """What a JSON schema asks for, as somebody would say it."""
     null = " or null" if schema.get("nullable") else ""
     if "enum" in schema or "const" in schema:
-        return " or ".join(map(str, schema.get("enum", [schema.get("const")]))) + null
+        choices = list(map(str, schema.get("enum", [schema.get("const")])))
+        few = len(choices) < 4
+        return (" or ".join(choices) if few else f"one of {', '.join(choices)}") + null
     if "anyOf" in schema:
         return " or ".join(map(in_words, schema["anyOf"]))
-    words = _TYPES.get(schema.get("type", ""), "")
     if "x-expected" in schema:  # a pattern in words
         return f"{schema['x-expected']}{null}"
-    if schema.get("type") == "array" and (inner := in_words(schema.get("items", {}))):
-        words = f"a list, each of it {inner}"
-    bounds = [
-        f"{word} {schema[key]:g}"
-        for key, word in (("minimum", "from"), ("exclusiveMinimum", "above"))
-        if key in schema
-    ] + [
-        f"{word} {schema[key]:g}"
-        for key, word in (("maximum", "to"), ("exclusiveMaximum", "below"))
-        if key in schema and schema[key] != LARGEST
-    ]
-    if schema.get("minLength") or schema.get("minItems"):
-        bounds.append("that is not empty")
-    if "maxLength" in schema:
-        bounds.append(f"of at most {schema['maxLength']} characters")
-    return " ".join([words, *bounds]) + null
+    words = [_TYPES.get(schema.get("type", ""), "")]
+    for key, said in _SAID.items():
+        if key in schema and schema[key] != LARGEST:
+            words.append(said.format(schema[key]))
+    text = " ".join(filter(None, words))
+    if schema.get("type") == "array":
+        least, unique = schema.get("minItems", 0), " unique" * schema.get("uniqueItems", False)
+        exactly = "" if schema.get("maxItems") == least else "at least "
+        text += f" of {exactly}{least}{unique} value(s)" if least or unique else ""
+        if inner := in_words(schema.get("items", {})):
+            text += f", each of them {inner}"
+    return text + null

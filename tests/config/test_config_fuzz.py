@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from spikebert.config.plan import Plan, content, make_plan
-from spikebert.config.schema import SECTIONS, dotted, kinds_of
+from spikebert.config.schema import SECTIONS, dotted, keys_of
 from spikebert.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -104,7 +104,7 @@ OPTIONAL += [("datasets", "films", "split", "dev"), ("datasets", "films", "caps"
 OPTIONAL += [("datasets", "films", "files", 0, key) for key in ("sha256", "only", "max_sentences")]
 OPTIONAL += [("runs", 0, "variant"), ("runs", 0, "overrides")]
 PLACES += [(TINY, path) for path in OPTIONAL]
-SETTINGS = [(section, key) for section in SECTIONS for key in kinds_of(section)]
+SETTINGS = [(section, key) for section in SECTIONS for key in keys_of(section)]
 
 
 @examples(200)
@@ -273,10 +273,10 @@ def test_a_whole_number_has_one_spelling() -> None:
         (("datasets", "films", "split"), {"dev": 0.5, "test": 0.5}, "a sum below 1"),
         (("steps", "stage2", "ignored_layers"), 1, "fewer than model.num_hidden_layers = 1"),
         (("steps", "pretrain", "num_attention_heads"), 3, "a divisor of hidden_size = 16"),
-        (("steps", "stage1", "seed"), 2**32, "maximum"),
-        (("steps", "stage1", "seed"), -1, "minimum"),
+        (("steps", "stage1", "seed"), 2**32, "a whole number from 0 to 4294967295"),
+        (("steps", "stage1", "seed"), -1, "a whole number from 0 to 4294967295"),
         (("model", "mlp_ratio"), 0.01, "room for a hidden layer"),
-        (("runs", 0, "seeds"), [2**32], "maximum"),
+        (("runs", 0, "seeds"), [2**32], "a whole number from 0 to 4294967295"),
     ],
 )
 def test_what_would_fail_in_a_job_fails_before(path: PATH, value: Any, words: str) -> None:

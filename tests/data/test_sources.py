@@ -291,7 +291,7 @@ def test_schemas_take_what_they_should():
         ({"commit": "main"}, "setting files.0.commit"),
         ({"format": "xml"}, "setting files.0.format"),
         ({"format": "csv"}, "setting files.0.text_column in mr"),
-        ({"package": "p==1"}, "'package' is not one of"),
+        ({"package": "p==1"}, "unknown setting files.0.package in mr"),
         ({"shasum": "0"}, "shasum"),
         ({"source": "ftp"}, "setting files.0.source"),
     ],

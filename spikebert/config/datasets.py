@@ -1,0 +1,423 @@
+"""What a labelled set, an unlabelled text and a pre-trained BERT are made of, what a set asks for
+(classes or a score), and which metric judges it.
+
+A set is a list of files. Each has a source (where its bytes come from) and a format (how rows are
+read from them). Nothing heavy is imported here: the workflow reads this module while it parses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Required, TypeAlias
+
+from pydantic import AfterValidator, Field, Strict, with_config
+from typing_extensions import TypedDict
+
+from ..errors import UserError
+from ..utils.validation import STRICT
+from .registry import COMPRESSED, LANGUAGES
+
+SPLITS = ("train", "dev", "test")
+MEMBER = "!/"  # archive.zip!/folder/*.txt: the members of an archive that match a pattern
+
+# How a set is scored, by its task; records.metrics.SCORES has a function for each. The first of a
+# task is its default.
+METRICS: dict[str, tuple[str, ...]] = {
+    "classification": ("accuracy", "f1", "f1_macro", "matthews"),
+    "regression": ("pearson_spearman", "pearson", "spearman"),
+}
+CLASSIFICATION, REGRESSION = METRICS
+ACCURACY = METRICS[CLASSIFICATION][0]
+
+# How the rows of a file are read; data.readers.READERS has one function for each.
+TABLES = ("csv", "tsv", "jsonl")
+FORMATS = (
+    "label_text",
+    "lines",
+    *TABLES,
+    "vader",
+    "movie_summaries",
+    "tagged",
+    "tagged_chinese",
+    "wikitext",
+)
+
+# The sets of GLUE, in the order of its table.
+GLUE_SETS = (
+    "glue_mnli",
+    "glue_mnli_mm",
+    "glue_qqp",
+    "glue_qnli",
+    "glue_sst2",
+    "glue_cola",
+    "glue_stsb",
+    "glue_mrpc",
+    "glue_rte",
+)
+
+if TYPE_CHECKING:
+    LanguageName: TypeAlias = str
+    CompressedName: TypeAlias = str
+    FormatName: TypeAlias = str
+    Metric: TypeAlias = str
+else:
+    LanguageName = Literal[tuple(LANGUAGES)]
+    CompressedName = Literal[COMPRESSED]
+    FormatName = Literal[FORMATS]
+    Metric = Literal[tuple(name for names in METRICS.values() for name in names)]
+
+
+def words(pattern: str, expected: str, **bounds: Any) -> Any:
+    """A pattern, and what it asks for as somebody would say it."""
+    return Field(pattern=pattern, json_schema_extra={"x-expected": expected}, **bounds)
+
+
+def all_different(values: Any) -> Any:
+    if len(set(values)) < len(values):
+        raise ValueError("not all different")
+    return values
+
+
+DIFFERENT = AfterValidator(all_different), Field(json_schema_extra={"uniqueItems": True})
+
+# Specifications are handed on as they were given, so that 3.0 and "3" are no whole numbers in them.
+Flag = Annotated[bool, Strict()]
+Text = Annotated[str, Field(min_length=1)]
+Rows = Annotated[int, Strict(), Field(ge=1)]
+SplitShare = Annotated[float, Strict(), Field(ge=0, lt=1)]
+Sha256 = Annotated[str, words("^[0-9a-f]{64}$", "the 64 hexadecimal digits of a SHA-256")]
+Repository = Annotated[
+    str, words(r"^[\w./-]+$", "owner/name", description="owner/name of the repository")
+]
+Revision = Annotated[
+    str,
+    words(
+        r"^([0-9a-f]{40}|refs/[\w./-]+)$",
+        "a commit: pin the 40 hexadecimal digits",
+        description="commit (40 hexadecimal digits)",
+    ),
+]
+Commit = Annotated[
+    str,
+    words("^[0-9a-f]{40}$", "the 40 hexadecimal digits of a commit", description="commit"),
+]
+Package = Annotated[
+    str,
+    words(
+        r"^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.+!_-]+$",
+        "a pinned distribution: name==version",
+        description="pinned distribution: name==version",
+    ),
+]
+Distribution = Annotated[
+    Literal["wheel", "sdist"], Field(description="wheel unless said otherwise")
+]
+Format = Annotated[FormatName, Field(description="how rows are read from the file")]
+Encoding = Literal["utf-8", "utf-8-sig", "cp1252", "latin-1", "mac-roman", "gb18030"]
+Score = Annotated[float, Strict()]
+Labels = Annotated[list[Text], Field(min_length=2), *DIFFERENT]
+
+
+@with_config(STRICT)
+class Reading(TypedDict, total=False):
+    """How rows are read from a file."""
+
+    encoding: Annotated[list[Encoding], Field(min_length=1)]
+    """encodings; the first that decodes the whole file is taken"""
+    text_column: Text
+    """column (csv, tsv, jsonl, hub) with the text"""
+    pair_column: Text
+    """column with the second text, of a set of pairs"""
+    label_column: Text
+    """column with the class name, its index or the score"""
+    split_column: Text
+    """column that says train, dev or test"""
+    only: Annotated[dict[str, Text], Field(min_length=1)]
+    """keep the rows whose columns have these values"""
+    label: Text
+    """the class of every row of this file"""
+    labelling: Literal["sign", "fifths", "fifths_without_middle"]
+    """vader: classes from the mean rating in -4..4; fifths are equal intervals"""
+    split: Literal["train", "dev", "test"]
+    """the split of every row; left out: by hash"""
+    sentences: Flag
+    """cut texts into sentences (unlabelled text: true unless said otherwise)"""
+    max_sentences: Rows
+    """keep this many, those with the smallest hash"""
+
+
+@with_config(STRICT)
+class PackageFile(Reading, total=False):
+    """A file of a distribution of the package index."""
+
+    source: Required[Literal["package"]]
+    """where the file comes from"""
+    package: Required[Package]
+    distribution: Distribution
+    sha256: Required[Sha256]
+    """of the distribution"""
+    path: Required[Text]
+    """member of the distribution; !/ goes into an archive inside"""
+    format: Required[Format]
+
+
+@with_config(STRICT)
+class UrlFile(Reading, total=False):
+    """A file of a GitHub repository."""
+
+    source: Required[Literal["url"]]
+    """where the file comes from"""
+    repository: Required[Repository]
+    commit: Required[Commit]
+    sha256: Required[Sha256]
+    """of the file"""
+    path: Required[Text]
+    """file of the repository; !/ goes into an archive"""
+    format: Required[Format]
+
+
+@with_config(STRICT)
+class HubFile(Reading, total=False):
+    """A split of a data set of the Hugging Face hub."""
+
+    source: Required[Literal["hub"]]
+    """where the rows come from"""
+    repository: Required[Repository]
+    revision: Required[Revision]
+    name: Text
+    """configuration of the hub data set"""
+    hub_split: Required[Text]
+    """split of the hub data set, such as validation"""
+    max_rows: Rows
+    """rows read at most"""
+    data_files: Annotated[dict[str, Sha256], Field(min_length=1)]
+    """files of that split and their SHA-256 (parquet, jsonl or csv), fetched whole, checked and
+    kept; left out: rows are streamed, pinned by the commit alone"""
+    format: Format
+
+
+@with_config(STRICT)
+class LocalFile(Reading, total=False):
+    """A file of this machine."""
+
+    source: Required[Literal["file"]]
+    """where the file comes from"""
+    sha256: Sha256
+    """of the file"""
+    path: Required[Text]
+    """local file; !/ goes into an archive"""
+    format: Required[Format]
+
+
+def _columns(file: Any) -> Any:
+    """Rows of tables need the column of the text, and pairs are in tables alone."""
+    kind = "jsonl" if file["source"] == "hub" else file["format"]
+    if "text_column" not in file and (kind in TABLES or "pair_column" in file):
+        raise UserError(
+            "setting text_column",
+            expected="the name of the column with the text",
+            got="none",
+            fix="add text_column",
+        )
+    if "pair_column" in file and kind not in TABLES:
+        raise UserError(
+            "setting pair_column",
+            expected=f"none, since only the formats {', '.join(TABLES)} have columns",
+            got=file["pair_column"],
+            fix="remove it, or mend format",
+        )
+    return file
+
+
+File = Annotated[
+    Annotated[
+        PackageFile | UrlFile | HubFile | LocalFile,
+        Field(discriminator="source"),
+    ],
+    AfterValidator(_columns),
+]
+
+
+@with_config(STRICT)
+class Shares(TypedDict, total=False):
+    """Shares of the rows that a hash of the text sends to dev and test."""
+
+    dev: SplitShare
+    """share of dev, 0.1 unless said otherwise"""
+    test: SplitShare
+    """share of test, 0.1 unless said otherwise"""
+
+
+@with_config(STRICT)
+class Caps(TypedDict, total=False):
+    """Rows kept per split, those with the smallest hash."""
+
+    train: Rows
+    """training rows at most"""
+    dev: Rows
+    """dev rows at most"""
+    test: Rows
+    """test rows at most"""
+
+
+@with_config(STRICT)
+class Corpus(TypedDict, total=False):
+    """A labelled set."""
+
+    language: Required[LanguageName]
+    """language of its texts"""
+    description: Required[Text]
+    """what the rows are, fit for a table"""
+    analogue: Flag
+    """true: a proxy, not the published set itself; tables say so"""
+    licence: Text
+    """terms that the publisher states"""
+    labels: Required[Labels | None]
+    """class names; their order gives the label ids; null: a score (range)"""
+    range: Annotated[list[Score], Field(min_length=2, max_length=2)]
+    """lowest and highest score, where labels is null"""
+    metric: Metric
+    """what selects on dev and is reported: accuracy, or pearson_spearman (their mean) of scores,
+    unless said otherwise; f1 is of the second of two classes"""
+    files: Required[Annotated[list[File], Field(min_length=1)]]
+    """where its rows are"""
+    split: Shares
+    """shares of the rows that a hash of the text sends to dev and test"""
+    caps: Caps
+    """rows kept per split, those with the smallest hash"""
+    keep_dev: Flag
+    """keep the dev rows that are in the test split of another set: they select for this set alone,
+    and nothing learns from them"""
+
+
+@with_config(STRICT)
+class UnlabelledText(TypedDict, total=False):
+    """Unlabelled text of one language for stage 1."""
+
+    description: Required[Text]
+    """what the text is, fit for a table"""
+    licence: Text
+    """terms that the publishers state"""
+    files: Required[list[File]]
+    """where its text is"""
+    include_training_rows: Flag
+    """add the training rows of the labelled sets of this language"""
+    max_sentences: Rows
+    """keep this many, those with the smallest hash"""
+
+
+@with_config(STRICT)
+class _Bert(TypedDict, total=False):
+    description: Text
+    """name of the model, fit for a table"""
+    compressed: Flag
+    """true: itself distilled from a larger BERT; the table of compressed models says so"""
+
+
+@with_config(STRICT)
+class PackageBert(_Bert, total=False):
+    """A BERT in a distribution of the package index."""
+
+    source: Required[Literal["package"]]
+    """where the model comes from"""
+    package: Required[Package]
+    distribution: Distribution
+    sha256: Required[Sha256]
+    """of the distribution"""
+    path: Required[Text]
+    """folder of the model inside the distribution"""
+
+
+@with_config(STRICT)
+class HubBert(_Bert, total=False):
+    """A BERT of the Hugging Face hub."""
+
+    source: Required[Literal["hub"]]
+    """where the model comes from"""
+    repository: Required[Repository]
+    revision: Required[Revision]
+    sha256: Sha256
+    """of model.safetensors"""
+
+
+@with_config(STRICT)
+class FolderBert(_Bert, total=False):
+    """A BERT on this machine."""
+
+    source: Required[Literal["folder"]]
+    """where the model comes from"""
+    path: Required[Text]
+    """local folder in Hugging Face layout"""
+
+
+@with_config(STRICT)
+class PretrainedHere(_Bert, total=False):
+    """A small BERT made by masked language modelling on the unlabelled text."""
+
+    source: Required[Literal["pretrain"]]
+    """where the model comes from"""
+
+
+Teacher = Annotated[
+    PackageBert | HubBert | FolderBert | PretrainedHere, Field(discriminator="source")
+]
+# A compressed English BERT, which a row of `runs` fine-tunes.
+Checkpoint = Annotated[PackageBert | HubBert | FolderBert, Field(discriminator="source")]
+
+
+def task_of(spec: Mapping[str, Any]) -> str:
+    """The task of a set, by its specification or its stats: without class names it is a score."""
+    return REGRESSION if spec["labels"] is None else CLASSIFICATION
+
+
+def metric_of(spec: Mapping[str, Any]) -> str:
+    """The metric that a set is selected by and reported in."""
+    return str(spec.get("metric") or METRICS[task_of(spec)][0])
+
+
+def check_task(name: str, spec: Mapping[str, Any]) -> None:
+    """Refuse a range, a label or a metric that does not fit the task of a set.
+
+    Raises:
+        UserError: one of them does not fit.
+    """
+    task, metric = task_of(spec), metric_of(spec)
+    if metric not in METRICS[task]:
+        raise UserError(
+            f"metric of data set {name}",
+            expected=f"one of {', '.join(METRICS[task])}, since its labels are "
+            + ("classes" if task == CLASSIFICATION else "scores"),
+            got=metric,
+            fix="choose one of them, or mend labels",
+        )
+    if metric == "f1" and len(spec["labels"]) != 2:
+        raise UserError(
+            f"metric of data set {name}",
+            expected="two classes, since f1 is that of the second",
+            got=f"{len(spec['labels'])} classes",
+            fix="choose f1_macro",
+        )
+    low, high = spec.get("range", (0, 0))
+    if (task == REGRESSION) != (low < high):
+        raise UserError(
+            f"range of data set {name}",
+            expected="[lowest, highest] score" if task == REGRESSION else "none: it has classes",
+            got=spec.get("range"),
+            fix="give range: [0, 5], say" if task == REGRESSION else "remove it, or labels: null",
+        )
+    pairs = [file for file in spec["files"] if "pair_column" in file]
+    if pairs and (len(pairs) < len(spec["files"]) or any(f.get("sentences") for f in pairs)):
+        raise UserError(
+            f"files of data set {name}",
+            expected="pair_column in all of them or in none, and pairs that are not cut",
+            got=f"{len(pairs)} of {len(spec['files'])} files with pair_column",
+            fix="name the column in each file, and leave out sentences",
+        )
+    fixed = [file for file in spec["files"] if "label" in file]
+    if task == REGRESSION and fixed:
+        raise UserError(
+            f"files of data set {name}",
+            expected="label_column, since its labels are scores",
+            got=f"label: {fixed[0]['label']}",
+            fix="name the column of the score",
+        )
