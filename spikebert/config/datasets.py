@@ -147,17 +147,33 @@ class Reading(TypedDict, total=False):
 
 
 @with_config(STRICT)
-class PackageFile(Reading, total=False):
-    """A file of a distribution of the package index."""
+class InPackage(TypedDict, total=False):
+    """In a distribution of the package index."""
 
     source: Required[Literal["package"]]
-    """where the file comes from"""
+    """package: a distribution of the package index"""
     package: Required[Package]
     distribution: Distribution
     sha256: Required[Sha256]
-    """of the distribution"""
+    """SHA-256 of the distribution"""
     path: Required[Text]
-    """member of the distribution; !/ goes into an archive inside"""
+    """file (teachers: folder) in the distribution; !/ goes into an archive inside"""
+
+
+@with_config(STRICT)
+class OnHub(TypedDict, total=False):
+    """On the Hugging Face hub."""
+
+    source: Required[Literal["hub"]]
+    """hub: the Hugging Face hub"""
+    repository: Required[Repository]
+    revision: Required[Revision]
+
+
+@with_config(STRICT)
+class PackageFile(InPackage, Reading, total=False):
+    """A file of a distribution of the package index."""
+
     format: Required[Format]
 
 
@@ -166,24 +182,20 @@ class UrlFile(Reading, total=False):
     """A file of a GitHub repository."""
 
     source: Required[Literal["url"]]
-    """where the file comes from"""
+    """url: a GitHub repository"""
     repository: Required[Repository]
     commit: Required[Commit]
     sha256: Required[Sha256]
-    """of the file"""
+    """SHA-256 of the file"""
     path: Required[Text]
     """file of the repository; !/ goes into an archive"""
     format: Required[Format]
 
 
 @with_config(STRICT)
-class HubFile(Reading, total=False):
+class HubFile(OnHub, Reading, total=False):
     """A split of a data set of the Hugging Face hub."""
 
-    source: Required[Literal["hub"]]
-    """where the rows come from"""
-    repository: Required[Repository]
-    revision: Required[Revision]
     name: Text
     """configuration of the hub data set"""
     hub_split: Required[Text]
@@ -201,9 +213,9 @@ class LocalFile(Reading, total=False):
     """A file of this machine."""
 
     source: Required[Literal["file"]]
-    """where the file comes from"""
+    """file: this machine"""
     sha256: Sha256
-    """of the file"""
+    """SHA-256 of the file"""
     path: Required[Text]
     """local file; !/ goes into an archive"""
     format: Required[Format]
@@ -307,7 +319,9 @@ class UnlabelledText(TypedDict, total=False):
 
 
 @with_config(STRICT)
-class _Bert(TypedDict, total=False):
+class Bert(TypedDict, total=False):
+    """A pre-trained BERT."""
+
     description: Text
     """name of the model, fit for a table"""
     compressed: Flag
@@ -315,47 +329,34 @@ class _Bert(TypedDict, total=False):
 
 
 @with_config(STRICT)
-class PackageBert(_Bert, total=False):
+class PackageBert(InPackage, Bert):
     """A BERT in a distribution of the package index."""
 
-    source: Required[Literal["package"]]
-    """where the model comes from"""
-    package: Required[Package]
-    distribution: Distribution
-    sha256: Required[Sha256]
-    """of the distribution"""
-    path: Required[Text]
-    """folder of the model inside the distribution"""
-
 
 @with_config(STRICT)
-class HubBert(_Bert, total=False):
+class HubBert(OnHub, Bert, total=False):
     """A BERT of the Hugging Face hub."""
 
-    source: Required[Literal["hub"]]
-    """where the model comes from"""
-    repository: Required[Repository]
-    revision: Required[Revision]
     sha256: Sha256
-    """of model.safetensors"""
+    """SHA-256 of model.safetensors"""
 
 
 @with_config(STRICT)
-class FolderBert(_Bert, total=False):
+class FolderBert(Bert, total=False):
     """A BERT on this machine."""
 
     source: Required[Literal["folder"]]
-    """where the model comes from"""
+    """folder: this machine"""
     path: Required[Text]
     """local folder in Hugging Face layout"""
 
 
 @with_config(STRICT)
-class PretrainedHere(_Bert, total=False):
+class PretrainedHere(Bert, total=False):
     """A small BERT made by masked language modelling on the unlabelled text."""
 
     source: Required[Literal["pretrain"]]
-    """where the model comes from"""
+    """pretrain: made by the workflow"""
 
 
 Teacher = Annotated[

@@ -62,7 +62,9 @@ _FIELDS: dict[str, Any] = {
     )
     for rule in RULES
 }
-RulesResources = create_model("RulesResources", __config__=STRICT, **_FIELDS)
+RulesResources = create_model(
+    "RulesResources", __config__=STRICT, __doc__="What the jobs of each rule ask for.", **_FIELDS
+)
 
 
 def resources_of(given: Mapping[str, Mapping[str, int]]) -> dict[str, Resources]:

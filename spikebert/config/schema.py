@@ -19,10 +19,14 @@ from ..errors import UserError
 from ..utils.validation import STRICT, json_schema, nearest, validate
 from .datasets import (
     DIFFERENT,
+    Bert,
     Checkpoint,
     CompressedName,
     Corpus,
+    InPackage,
     LanguageName,
+    OnHub,
+    Reading,
     Teacher,
     Text,
     UnlabelledText,
@@ -31,8 +35,18 @@ from .datasets import (
 )
 from .registry import BASE, COMPRESSED, MODELS
 from .registry import DISTILLED as DISTILLED
-from .resources import RulesResources
-from .settings import CHECKPOINT_MINUTES, LARGEST_SEED, STEPS, AugmentSettings, ModelSettings
+from .resources import Job, RulesResources
+from .settings import (
+    CHECKPOINT_MINUTES,
+    LARGEST_SEED,
+    STEPS,
+    AugmentSettings,
+    DistillSettings,
+    ModelSettings,
+    Stage1Settings,
+    Stage2Settings,
+    TrainingSettings,
+)
 
 SECTIONS: dict[str, type] = {"model": ModelSettings, "augment": AugmentSettings, **STEPS}
 
@@ -44,6 +58,7 @@ else:
     Steps = create_model(
         "Steps",
         __config__=STRICT,
+        __doc__="Settings of the steps.",
         **{
             step: (cls, Field(default_factory=dict, description=(cls.__doc__ or "").split("\n")[0]))
             for step, cls in STEPS.items()
@@ -182,8 +197,19 @@ DEFAULTS: dict[str, Any] = {
 
 
 def config_schema() -> dict[str, Any]:
-    """The closed JSON schema of a configuration file."""
-    return {"title": "Configuration of spikebert", **json_schema(Configuration)}
+    """The closed JSON schema of a configuration file, with a description for every key."""
+    schema = {"title": "Configuration of spikebert", **json_schema(Configuration)}
+    above = (Stage1Settings, Stage2Settings, DistillSettings, TrainingSettings)
+    meanings: dict[str, str] = {}  # of inherited keys; their own classes alone hold the words
+    for base in (*above, Reading, InPackage, OnHub, Bert, Job):
+        for key, value in json_schema(base)["properties"].items():
+            if "description" in value:
+                meanings.setdefault(key, value["description"])
+    for definition in schema["$defs"].values():
+        for key, value in definition["properties"].items():
+            if "$ref" not in value:
+                value.setdefault("description", meanings.get(key))
+    return schema
 
 
 def read_config(config: Mapping[str, Any]) -> dict[str, Any]:

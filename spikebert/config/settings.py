@@ -10,16 +10,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import jsonschema
 from pydantic import Field
 
 from ..errors import UserError
-from ..utils.validation import STRICT, Number, Truth, Whole, json_schema, shown, validate
+from ..utils.validation import STRICT, Number, Truth, Whole
+from .checks import build as build
+from .checks import check as check
+from .checks import schema_of as schema_of
 from .registry import DENSE_STEPS as DENSE  # noqa: F401
 from .registry import SHAPE as SHAPE
 from .registry import SURROGATES
@@ -78,8 +78,6 @@ Surrogate = Annotated[
     ),
 ]
 Sharpness = Annotated[Positive, Field(description="sharpness of the surrogate")]
-
-T = TypeVar("T")
 
 
 @dataclass
@@ -394,43 +392,6 @@ def step_of(settings: Any) -> str:
     'direct'
     """
     return next(step for step, cls in STEPS.items() if type(settings) is cls)
-
-
-def schema_of(cls: type) -> dict[str, Any]:
-    """The closed JSON schema of a settings class."""
-    return json_schema(cls)
-
-
-def build(cls: type[T], values: Mapping[str, Any]) -> T:
-    """Settings of class `cls` from a mapping; a wrong name, type or range is a `UserError`."""
-    made: T = validate(cls, values, cls.__name__)
-    return made
-
-
-def _is_number(_: Any, value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-_Validator = jsonschema.validators.extend(
-    jsonschema.Draft202012Validator,
-    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("number", _is_number),
-)
-
-
-def check(values: Any, schema: Any, where: str) -> None:
-    """Validate `values` by a JSON schema or a type, and say what is wrong in them."""
-    if not isinstance(schema, dict):
-        validate(schema, values, where)
-        return
-    error = jsonschema.exceptions.best_match(_Validator(schema).iter_errors(values))
-    if error is not None:
-        path = ".".join(str(part) for part in error.absolute_path)
-        raise UserError(
-            f"setting {path or where} in {where}",
-            expected=error.message[:300],
-            got=shown(error.instance),
-            fix="mend it, or make the file again",
-        )
 
 
 def digest(value: Any) -> str:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from spikebert.config.plan import Plan, content, make_plan
 from spikebert.config.schema import SECTIONS, dotted, keys_of
 from spikebert.errors import UserError
+from spikebert.report import captions
 
 ROOT = Path(__file__).parents[2]
 TINY = yaml.safe_load((ROOT / "tests/inputs/tiny.yaml").read_text("utf-8"))
@@ -92,8 +93,8 @@ def plan_or_error(config: dict[str, Any]) -> Plan | None:
     for spec in made.datasets.values():
         content(spec).encode()
     assert isinstance(made.threads, int)
-    made.notes().encode()
-    made.about()
+    captions.notes(made).encode()
+    captions.about(made)
     return made
 
 

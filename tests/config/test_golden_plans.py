@@ -8,6 +8,7 @@ import yaml
 
 from spikebert.config.plan import Plan, content, make_plan, step_settings
 from spikebert.config.settings import digest
+from spikebert.report import captions
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = json.loads(Path(__file__).with_name("golden_plans.json").read_text("utf-8"))
@@ -24,7 +25,12 @@ def digests(plan: Plan) -> dict[str, str]:
         specs = getattr(plan, kind)
         told[kind] = [[name, content(spec), spec.get("caps")] for name, spec in specs.items()]
     told["pretrain"] = [step_settings("pretrain", plan.settings)]
-    told["notes"] = [plan.notes(), plan.glue(), plan.compression(), plan.about()]
+    told["notes"] = [
+        captions.notes(plan),
+        captions.glue(plan),
+        captions.compression(plan),
+        captions.about(plan),
+    ]
     return {name: digest(parts) for name, parts in told.items()}
 
 

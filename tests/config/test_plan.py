@@ -20,6 +20,7 @@ from spikebert.config.settings import (
 )
 from spikebert.errors import UserError
 from spikebert.records.paper import GLUE
+from spikebert.report import captions
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
@@ -55,7 +56,7 @@ def test_shipped_configurations_are_plans(path: Path) -> None:
         "chnsenti",
         "waimai",
     }
-    about = json.loads(made.glue())
+    about = json.loads(captions.glue(made))
     reasons = [bool(note.get("reason")) for note in about.values()]
     assert list(about) == list(GLUE)
     assert set(reasons) == {path.name != "paper.yaml"}
@@ -63,7 +64,7 @@ def test_shipped_configurations_are_plans(path: Path) -> None:
 
 def test_glue_at_the_papers_scale_is_judged_as_glue_is() -> None:
     made = make_plan(yaml.safe_load((ROOT / "config/paper.yaml").read_text("utf-8")))
-    about = json.loads(made.glue())
+    about = json.loads(captions.glue(made))
     assert {name: note["metric"] for name, note in about.items()} == {
         **dict.fromkeys(GLUE, "accuracy"),
         "glue_cola": "matthews",
@@ -109,16 +110,16 @@ def test_table_of_compressed_models_says_what_is_there_and_why_not() -> None:
         teachers={"en": teacher},
         unavailable={"distilbert": "no offline source"},
     )
-    about = json.loads(made.compression())
+    about = json.loads(captions.compression(made))
     assert about["datasets"] == {"films": {"analogue": False}}
     models = about["models"]
     assert models["teacher"]["description"] == "MiniLM, itself a compressed BERT"
     assert models["distilbert"]["reason"] == "no offline source"
     assert models["tinybert"]["description"] == "TinyBERT 4"
     assert "1 blocks of width 16" in models["spikebert"]["description"]
-    assert json.loads(made.notes()).keys() == {"films"}  # no row of the accuracy table
+    assert json.loads(captions.notes(made)).keys() == {"films"}  # no row of the accuracy table
     judged = {"films": {**TINY["datasets"]["films"], "metric": "f1"}}
-    assert plan([{"models": ["spikebert"]}], datasets=judged).compared_sets() == []
+    assert captions.compared_sets(plan([{"models": ["spikebert"]}], datasets=judged)) == []
     plain = {key: value for key, value in teacher.items() if key != "compressed"}
     assert content(teacher) == content(plain)  # published teachers stay as they are
 
@@ -128,6 +129,23 @@ def test_published_schema_is_in_step() -> None:
     assert json.loads(path.read_text("utf-8")) == config_schema(), (
         f"run: python -m spikebert.config.schema > {path.relative_to(ROOT)}"
     )
+
+
+def test_every_key_of_the_schema_is_described() -> None:
+    schema = config_schema()
+    for name, definition in {**schema["$defs"], "the top": schema}.items():
+        assert definition["description"], name
+        assert definition["additionalProperties"] is False, name
+        for key, value in definition["properties"].items():
+            target = schema["$defs"].get(value.get("$ref", "").split("/")[-1], {})
+            assert value.get("description") or target.get("description"), f"{name}.{key}"
+
+
+@pytest.mark.parametrize("path", [*CONFIGS, ROOT / "tests/inputs/tiny.yaml"], ids=lambda p: p.name)
+def test_editors_find_the_schema(path: Path) -> None:
+    first = path.read_text("utf-8").splitlines()[0]
+    named = first.removeprefix("# yaml-language-server: $schema=")
+    assert (path.parent / named).resolve() == ROOT / "workflow/schemas/config.schema.json"
 
 
 def test_paper_configuration_takes_every_default() -> None:
@@ -346,7 +364,7 @@ def test_local_files_are_found_in_every_kind_of_spec() -> None:
 
 
 def test_notes_list_used_and_unavailable_sets_in_order() -> None:
-    notes = json.loads(plan([{"models": ["tfidf"]}]).notes())
+    notes = json.loads(captions.notes(plan([{"models": ["tfidf"]}])))
     assert list(notes) == ["films", "waimai"]
     assert notes["waimai"] == {"source": "no offline source", "analogue": False}
 
@@ -354,7 +372,7 @@ def test_notes_list_used_and_unavailable_sets_in_order() -> None:
 def test_captions_call_stand_ins_by_their_name() -> None:
     datasets = copy.deepcopy(TINY["datasets"])
     datasets["films"]["analogue"] = True
-    about = plan([{"models": ["tfidf"], "seeds": [2, 1]}], datasets=datasets).about()
+    about = captions.about(plan([{"models": ["tfidf"], "seeds": [2, 1]}], datasets=datasets))
     assert about == [
         "**films** (stand-in, not the published set: sentences on films, written for this test): "
         "tfidf; seeds 1, 2.",
@@ -369,7 +387,7 @@ def test_captions_say_how_large_and_how_long() -> None:
         {"models": ["spikebert"]},
         {"models": ["spikebert"], "variant": "t1", "overrides": {"model.timesteps": 1}},
     ]
-    assert plan(rows, datasets=datasets).about() == [
+    assert captions.about(plan(rows, datasets=datasets)) == [
         "**films** (sentences on films, written for this test): teacher, spikebert; seeds 1; "
         "at most 1,600 train, 20 test rows; student 1 x 16 (blocks x width), T = 2; "
         "epochs: finetune 1, stage1 1, stage2 1; variants: t1.",

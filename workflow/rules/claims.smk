@@ -45,8 +45,8 @@ rule claim_sheet:
         records=repeated("records"),
         predictions=repeated("predictions"),
         energy=repeated("energy"),
-        datasets=lambda wildcards: plan.notes(),
-        about=lambda wildcards: plan.about(),
+        datasets=lambda wildcards: captions.notes(plan),
+        about=lambda wildcards: captions.about(plan),
         out=subpath(output.claims, parent=True),
     shell:
         "python -m spikebert claims {params.records:q} {params.predictions:q} {params.energy:q}"

@@ -11,8 +11,9 @@ os.environ.update(PATH=os.pathsep.join(paths))
 
 from spikebert.errors import UserError
 from spikebert.config.plan import canonical, content, local_files, make_plan, step_settings
-from spikebert.config.schema import BASE, COMPRESSED, DISTILLED
-from spikebert.config.tasks import GLUE_SETS
+from spikebert.config.registry import BASE, COMPRESSED, DISTILLED
+from spikebert.config.datasets import GLUE_SETS
+from spikebert.report import captions
 
 try:
     plan = make_plan(config)

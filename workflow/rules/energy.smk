@@ -61,8 +61,8 @@ rule energy_table:
         "../../envs/spikebert.yaml"
     params:
         records=repeated("records"),
-        datasets=lambda wildcards: plan.notes(),
-        about=lambda wildcards: plan.about(),
+        datasets=lambda wildcards: captions.notes(plan),
+        about=lambda wildcards: captions.about(plan),
         out=subpath(output.csv, parent=True),
     shell:
         "python -m spikebert energy-table {params.records:q} --datasets {params.datasets:q}"

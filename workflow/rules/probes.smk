@@ -101,8 +101,8 @@ rule calibration_figure:
     conda:
         "../../envs/spikebert.yaml"
     params:
-        datasets=lambda wildcards: plan.notes(),
-        about=lambda wildcards: plan.about(),
+        datasets=lambda wildcards: captions.notes(plan),
+        about=lambda wildcards: captions.about(plan),
         out=subpath(output.svg, parent=True),
     shell:
         "python -m spikebert calibration-figure --source {input:q} --datasets {params.datasets:q}"
@@ -158,8 +158,8 @@ rule probe_figures:
     conda:
         "../../envs/spikebert.yaml"
     params:
-        datasets=lambda wildcards: plan.notes(),
-        about=lambda wildcards: plan.about(),
+        datasets=lambda wildcards: captions.notes(plan),
+        about=lambda wildcards: captions.about(plan),
         text=lambda wildcards: plan.unlabelled["en"]["description"],
         out=subpath(output.cka, parent=True),
     shell:

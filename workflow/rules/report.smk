@@ -31,8 +31,8 @@ rule accuracy_table:
         "../../envs/spikebert.yaml"
     params:
         records=repeated("records"),
-        datasets=lambda wildcards: plan.notes(),
-        about=lambda wildcards: plan.about(),
+        datasets=lambda wildcards: captions.notes(plan),
+        about=lambda wildcards: captions.about(plan),
         out=subpath(output.csv, parent=True),
     shell:
         "python -m spikebert tables {params.records:q} --datasets {params.datasets:q}"
@@ -63,8 +63,8 @@ rule accuracy_and_curves:
         "../../envs/spikebert.yaml"
     params:
         records=repeated("records"),
-        datasets=lambda wildcards: plan.notes(),
-        about=lambda wildcards: plan.about(),
+        datasets=lambda wildcards: captions.notes(plan),
+        about=lambda wildcards: captions.about(plan),
         out=subpath(output.accuracy, parent=True),
     shell:
         "python -m spikebert figures {params.records:q} --datasets {params.datasets:q}"
@@ -127,8 +127,8 @@ rule sweep_figures:
         "../../envs/spikebert.yaml"
     params:
         records=repeated("records"),
-        datasets=lambda wildcards: plan.notes(),
-        about=lambda wildcards: plan.about(),
+        datasets=lambda wildcards: captions.notes(plan),
+        about=lambda wildcards: captions.about(plan),
         out=subpath(output.beta, parent=True),
     shell:
         "python -m spikebert sweep-figures {params.records:q} --datasets {params.datasets:q}"
@@ -156,8 +156,8 @@ rule cost_table:
     params:
         records=repeated("records"),
         energies=repeated("energies"),
-        datasets=lambda wildcards: plan.notes(),
-        about=lambda wildcards: plan.about(),
+        datasets=lambda wildcards: captions.notes(plan),
+        about=lambda wildcards: captions.about(plan),
         out=subpath(output.csv, parent=True),
     shell:
         "python -m spikebert cost-table {params.records:q} {params.energies:q}"
@@ -187,15 +187,15 @@ rule glue_table:
         "../../envs/spikebert.yaml"
     params:
         records=repeated("records"),
-        notes=lambda wildcards: plan.glue(),
-        about=lambda wildcards: plan.about(),
+        notes=lambda wildcards: captions.glue(plan),
+        about=lambda wildcards: captions.about(plan),
         out=subpath(output.csv, parent=True),
     shell:
         "python -m spikebert glue-table {params.records:q} --notes {params.notes:q}"
         " --out {params.out:q} > {log:q} 2>&1"
 
 
-COMPARED = plan.compared_sets()
+COMPARED = captions.compared_sets(plan)
 
 
 rule compressed_table:
@@ -227,8 +227,8 @@ rule compressed_table:
     params:
         records=repeated("records"),
         energy=repeated("energy"),
-        notes=lambda wildcards: plan.compression(),
-        about=lambda wildcards: plan.about(),
+        notes=lambda wildcards: captions.compression(plan),
+        about=lambda wildcards: captions.about(plan),
         out=subpath(output.csv, parent=True),
     shell:
         "python -m spikebert compressed-table {params.records:q} {params.energy:q}"
@@ -267,7 +267,7 @@ rule table_pages:
     conda:
         "../../envs/spikebert.yaml"
     params:
-        about=lambda wildcards: plan.about(),
+        about=lambda wildcards: captions.about(plan),
         out=subpath(output[0], parent=True),
     shell:
         "python -m spikebert pages {input:q} --out {params.out:q} > {log:q} 2>&1"
