@@ -32,27 +32,14 @@ ACCURACY = METRICS[CLASSIFICATION][0]
 # How the rows of a file are read; data.readers.READERS has one function for each.
 TABLES = ("csv", "tsv", "jsonl")
 FORMATS = (
-    "label_text",
-    "lines",
-    *TABLES,
-    "vader",
-    "movie_summaries",
-    "tagged",
-    "tagged_chinese",
-    "wikitext",
+    *("label_text", "lines", *TABLES, "vader"),
+    *("movie_summaries", "tagged", "tagged_chinese", "wikitext"),
 )
 
 # The sets of GLUE, in the order of its table.
 GLUE_SETS = (
-    "glue_mnli",
-    "glue_mnli_mm",
-    "glue_qqp",
-    "glue_qnli",
-    "glue_sst2",
-    "glue_cola",
-    "glue_stsb",
-    "glue_mrpc",
-    "glue_rte",
+    *("glue_mnli", "glue_mnli_mm", "glue_qqp", "glue_qnli", "glue_sst2"),
+    *("glue_cola", "glue_stsb", "glue_mrpc", "glue_rte"),
 )
 
 if TYPE_CHECKING:
@@ -119,7 +106,11 @@ Labels = Annotated[list[Text], Field(min_length=2), *DIFFERENT]
 
 
 @with_config(STRICT)
-class Reading(TypedDict, total=False):
+class Part(TypedDict):
+    """Part of a configuration that is handed on as it was given."""
+
+
+class Reading(Part, total=False):
     """How rows are read from a file."""
 
     encoding: Annotated[list[Encoding], Field(min_length=1)]
@@ -146,8 +137,7 @@ class Reading(TypedDict, total=False):
     """keep this many, those with the smallest hash"""
 
 
-@with_config(STRICT)
-class InPackage(TypedDict, total=False):
+class InPackage(Part, total=False):
     """In a distribution of the package index."""
 
     source: Required[Literal["package"]]
@@ -160,8 +150,7 @@ class InPackage(TypedDict, total=False):
     """file (teachers: folder) in the distribution; !/ goes into an archive inside"""
 
 
-@with_config(STRICT)
-class OnHub(TypedDict, total=False):
+class OnHub(Part, total=False):
     """On the Hugging Face hub."""
 
     source: Required[Literal["hub"]]
@@ -170,14 +159,12 @@ class OnHub(TypedDict, total=False):
     revision: Required[Revision]
 
 
-@with_config(STRICT)
 class PackageFile(InPackage, Reading, total=False):
     """A file of a distribution of the package index."""
 
     format: Required[Format]
 
 
-@with_config(STRICT)
 class UrlFile(Reading, total=False):
     """A file of a GitHub repository."""
 
@@ -192,7 +179,6 @@ class UrlFile(Reading, total=False):
     format: Required[Format]
 
 
-@with_config(STRICT)
 class HubFile(OnHub, Reading, total=False):
     """A split of a data set of the Hugging Face hub."""
 
@@ -208,7 +194,6 @@ class HubFile(OnHub, Reading, total=False):
     format: Format
 
 
-@with_config(STRICT)
 class LocalFile(Reading, total=False):
     """A file of this machine."""
 
@@ -250,8 +235,7 @@ File = Annotated[
 ]
 
 
-@with_config(STRICT)
-class Shares(TypedDict, total=False):
+class Shares(Part, total=False):
     """Shares of the rows that a hash of the text sends to dev and test."""
 
     dev: SplitShare
@@ -260,8 +244,7 @@ class Shares(TypedDict, total=False):
     """share of test, 0.1 unless said otherwise"""
 
 
-@with_config(STRICT)
-class Caps(TypedDict, total=False):
+class Caps(Part, total=False):
     """Rows kept per split, those with the smallest hash."""
 
     train: Rows
@@ -272,8 +255,7 @@ class Caps(TypedDict, total=False):
     """test rows at most"""
 
 
-@with_config(STRICT)
-class Corpus(TypedDict, total=False):
+class Corpus(Part, total=False):
     """A labelled set."""
 
     language: Required[LanguageName]
@@ -302,8 +284,7 @@ class Corpus(TypedDict, total=False):
     and nothing learns from them"""
 
 
-@with_config(STRICT)
-class UnlabelledText(TypedDict, total=False):
+class UnlabelledText(Part, total=False):
     """Unlabelled text of one language for stage 1."""
 
     description: Required[Text]
@@ -318,8 +299,7 @@ class UnlabelledText(TypedDict, total=False):
     """keep this many, those with the smallest hash"""
 
 
-@with_config(STRICT)
-class Bert(TypedDict, total=False):
+class Bert(Part, total=False):
     """A pre-trained BERT."""
 
     description: Text
@@ -328,12 +308,10 @@ class Bert(TypedDict, total=False):
     """true: itself distilled from a larger BERT; the table of compressed models says so"""
 
 
-@with_config(STRICT)
 class PackageBert(InPackage, Bert):
     """A BERT in a distribution of the package index."""
 
 
-@with_config(STRICT)
 class HubBert(OnHub, Bert, total=False):
     """A BERT of the Hugging Face hub."""
 
@@ -341,7 +319,6 @@ class HubBert(OnHub, Bert, total=False):
     """SHA-256 of model.safetensors"""
 
 
-@with_config(STRICT)
 class FolderBert(Bert, total=False):
     """A BERT on this machine."""
 
@@ -351,7 +328,6 @@ class FolderBert(Bert, total=False):
     """local folder in Hugging Face layout"""
 
 
-@with_config(STRICT)
 class PretrainedHere(Bert, total=False):
     """A small BERT made by masked language modelling on the unlabelled text."""
 

@@ -17,9 +17,7 @@ from pydantic import Field
 
 from ..errors import UserError
 from ..utils.validation import STRICT, Number, Truth, Whole
-from .checks import build as build
-from .checks import check as check
-from .checks import schema_of as schema_of
+from .checks import build, check, schema_of  # noqa: F401
 from .registry import DENSE_STEPS as DENSE  # noqa: F401
 from .registry import SHAPE as SHAPE
 from .registry import SURROGATES

@@ -89,9 +89,10 @@ def _explained(error: Any, adapter: TypeAdapter[Any], where: str, under: str) ->
         named = dict(got) if isinstance(got, Mapping) else {}
         if tag not in named and (wrong := difflib.get_close_matches(tag, map(str, named), 1)):
             return _unknown(f"{key}.{wrong[0]}", wrong[0], [tag], where)
-        tags = context.get("expected_tags", f"a mapping with {tag}").replace("'", "")
-        key, expected, got = f"{key}.{tag}", tags, named.get(tag, "none")
-        fix = nearest(str(got), tags.split(", "), f"give {tag}")
+        choices = list(schema.get("discriminator", {}).get("mapping", {}))
+        key, expected = f"{key}.{tag}", " or ".join([", ".join(choices[:-1]), choices[-1]])
+        got = named.get(tag, "none")
+        fix = nearest(str(got), choices, "choose one of them" if tag in named else f"add {tag}")
     elif error["type"] in _MISSING:
         expected, got, fix = in_words(schema), "none", f"add {path[-1]}"
     else:
@@ -99,7 +100,10 @@ def _explained(error: Any, adapter: TypeAdapter[Any], where: str, under: str) ->
         fix = nearest(str(got), schema.get("enum", []), f"give {expected}")
         if schema.get("type") == "string" and isinstance(got, int | float):
             fix = f'put it into quotes: "{shown(got)}"'
-        got = shown(got)
+        elif "pattern" in schema and re.search(schema["pattern"], str(got).lower()):
+            fix = f"did you mean {str(got).lower()}?"
+        number = schema.get("type") in ("integer", "number") and re.fullmatch(r"-?[\d.]+", str(got))
+        got = got if number else shown(got)
     what = f"setting {key} in {where}" if key else where
     return UserError(what, expected=expected, got=got, fix=fix)
 
@@ -143,8 +147,9 @@ def json_schema(kind: Any) -> dict[str, Any]:
 
 def nearest(name: str, known: Iterable[str], otherwise: str) -> str:
     """The way out of a misspelt name: the nearest right one, or `otherwise`."""
-    near = difflib.get_close_matches(name, map(str, known), 1)
-    return f"did you mean {near[0]}?" if near else otherwise
+    names = {str(one).lower(): str(one) for one in known}
+    near = difflib.get_close_matches(name.lower(), names, 1)
+    return f"did you mean {names[near[0]]}?" if near else otherwise
 
 
 def shown(value: Any) -> str:
