@@ -52,7 +52,7 @@ def test_a_mistake_is_one_screen_and_status_2(tmp_path):
     ("text", "reason"),
     [
         ('{"model": {"beta": 1.5}}', "beta"),
-        ('{"model": {"beta": "0.9"}}', "beta"),
+        ('{"model": {"beta": "0,9"}}', "beta"),
         ('{"stage2": {}}', "expected: model, stage1"),
         ('{"algorithm": 99}', "algorithm version"),
         ("[1]", "a JSON object"),
