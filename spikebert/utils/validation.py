@@ -70,7 +70,7 @@ def validate(
         found = sorted(error.errors(include_url=False), key=lambda e: e["type"] not in _UNKNOWN)
         mistake = _explained(found[0], adapter, where, under)
         raise UserError(
-            mistake.what.replace("setting", noun, 1),
+            re.sub("^(unknown )?setting ", rf"\1{noun} ", mistake.what),
             expected=mistake.expected,
             got=mistake.got,
             fix=fix or mistake.fix,
