@@ -256,6 +256,18 @@ READERS: dict[str, Callable[[str, str, Spec], Iterator[Raw]]] = {
 }
 
 
+def register_reader(name: str, function: Callable[[str, str, Spec], Iterator[Raw]]) -> None:
+    """Make `function`, from the text of a file, its name and its specification to rows, known as
+    the `format` of that name.
+
+    Raises:
+        UserError: there is such a format.
+    """
+    if name in READERS:
+        raise UserError(f"format {name}", expected="a new name", got=name, fix="choose another")
+    READERS[name] = function
+
+
 def decode(data: bytes, encodings: Iterable[str], name: str) -> str:
     """Text of a file in the first encoding that fits all of it; NUL bytes are an error."""
     encodings = list(encodings)
