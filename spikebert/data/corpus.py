@@ -28,6 +28,7 @@ from ..errors import UserError
 from ..utils.checksums import sha256_of
 from ..utils.files import atomic_folder, read_json, write_json, write_text
 from ..utils.strict_json import parse_json
+from ..utils.validation import validate
 from .text import identity, sides, text_id
 
 PERCENTILES = (5, 50, 95, 100)
@@ -52,7 +53,7 @@ def make_corpus(
     Train and dev rows that stand in the test split of another set are dropped (SST and MR share
     sentences), or, with `keep_dev`, train rows alone; test rows never are. Then each split is cut
     to its cap, rows with the smallest hash first. held_out.json lists the identities
-    (`texts.identity`) that no training file of this set may hold: its own dev and test rows and
+    (`text.identity`) that no training file of this set may hold: its own dev and test rows and
     the other sets' test rows. Returns the stats.
     """
     check(caps or {}, Caps, f"caps of {name}")
@@ -105,7 +106,7 @@ def check_splits(splits: dict[str, list[Row]], labels: list[str] | None, name: s
 
 
 def row_identity(row: Row) -> str:
-    """`texts.identity` of a row."""
+    """`text.identity` of a row."""
     return identity(*sides(row))
 
 
@@ -116,39 +117,29 @@ def row_id(row: Row) -> str:
 def read_held_out(corpus: Path) -> set[str]:
     """The identities that no training file of this corpus may hold."""
     path = Path(corpus) / HELD_OUT
-    texts = read_json(path, fix=AGAIN)
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise UserError(
-            f"file {path}", expected="a list of texts", got=type(texts).__name__, fix=AGAIN
-        )
-    return set(texts)
+    value = read_json(path, fix=AGAIN)
+    return set(validate(list[str], value, f"file {path}", noun="entry", fix=AGAIN))
 
 
 def read_stats(corpus: str | Path) -> dict[str, Any]:
     """stats.json of a folder of splits or of a corpus."""
     path = Path(corpus) / STATS
-    stats = read_json(path, fix=AGAIN)
-    if not isinstance(stats, dict):
-        raise UserError(
-            f"file {path}", expected="a JSON object", got=type(stats).__name__, fix=AGAIN
-        )
-    return stats
+    value = read_json(path, fix=AGAIN)
+    return dict(validate(dict[str, Any], value, f"file {path}", fix=AGAIN))
 
 
 def read_labels(corpus: str | Path) -> list[str]:
     """The names of the classes, in the order of their numbers; a set of scores is refused."""
     labels: Any = read_stats(corpus).get("labels")
     names = labels if isinstance(labels, list) else []
-    if not all(isinstance(name, str) and name for name in names) or not 2 <= len(names) == len(
-        set(names)
-    ):
+    if not 2 <= len({n for n in names if isinstance(n, str) and n}) == len(names):
         raise UserError(
             f"labels in {Path(corpus) / STATS}",
             expected="names of two or more classes",
             got=labels,
             fix=AGAIN,
         )
-    return names
+    return list(names)
 
 
 def read_classes(corpus: str | Path) -> list[str] | None:
@@ -165,20 +156,17 @@ def read_labelled(corpus: str | Path, split: str, labels: Sequence[str] | None) 
     """
     path = Path(corpus) / f"{split}.jsonl"
     rows = read_rows(path)
+    count = 0 if labels is None else len(labels)
     for row in rows:
-        if labels is None:
-            if not isinstance(row.get("label"), float):
-                raise UserError(
-                    f"label of row {row['id']} in {path}",
-                    expected="a score, as 2.0",
-                    got=row.get("label"),
-                    fix=AGAIN,
-                )
-        elif type(row.get("label")) is not int or row["label"] not in range(len(labels)):
+        label = row.get("label")
+        classed = type(label) is int and 0 <= label < count
+        if not (isinstance(label, float) if labels is None else classed):
             raise UserError(
                 f"label of row {row['id']} in {path}",
-                expected=f"0 to {len(labels) - 1}, for {', '.join(labels)}",
-                got=row.get("label"),
+                expected="a score, as 2.0"
+                if labels is None
+                else f"0 to {count - 1}, for {', '.join(labels)}",
+                got=label,
                 fix=AGAIN,
             )
     return rows

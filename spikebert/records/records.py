@@ -107,21 +107,17 @@ def _check_metric(record: Record, path: str | Path) -> None:
     """Labels that are scores have no accuracy, and other metrics than accuracy have values."""
     accuracies = (record.accuracy_dev, record.accuracy_test)
     values = (record.metrics_dev, record.metrics_test)
-    classes = record.metric in METRICS["classification"]
-    if not classes and record.metric not in METRICS["regression"]:
-        expected, got = " or ".join(name for names in METRICS.values() for name in names), ""
-    elif classes != all(value is not None for value in accuracies) or (
-        not classes and accuracies != (None, None)
-    ):
-        expected = "accuracies of a set of classes, none (null) of a set of scores"
-        got = f" with accuracies {accuracies}"
-    elif record.metric != "accuracy" and not all(values):
-        expected, got = "its values in metrics_dev and metrics_test", f" with {values}"
+    if record.metric in METRICS["classification"]:
+        fits = None not in accuracies and (record.metric == "accuracy" or all(values))
     else:
-        return
-    raise UserError(
-        f"metric of record {path}", expected=expected, got=f"{record.metric}{got}", fix=AGAIN
-    )
+        fits = record.metric in METRICS["regression"] and accuracies == (None, None) and all(values)
+    if not fits:
+        raise UserError(
+            f"metric of record {path}",
+            expected="a known one, its values on dev and test, and accuracies (null of scores)",
+            got=f"{record.metric}, values {values}, accuracies {accuracies}",
+            fix=AGAIN,
+        )
 
 
 def read_records(paths: Iterable[str | Path]) -> list[Record]:
