@@ -11,8 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -79,15 +78,12 @@ def _fetch_package(spec: dict[str, Any], cache: Path) -> Path:
     checked before that, and nothing of the package is installed.
     """
     folder = cache / "packages" / spec["sha256"]
-    if cached := _cached(folder, spec["sha256"]):
-        return cached
-    with _only_fetch(folder, cache, spec["sha256"]):
-        if not _cached(folder, spec["sha256"]):  # by another job, meanwhile
-            with atomic_folder(folder) as part:
-                _pip_download(spec, part)
-    cached = _cached(folder, spec["sha256"])
-    assert cached, "pip has checked the hash"
-    return cached
+
+    def download() -> None:
+        with atomic_folder(folder) as part:
+            _pip_download(spec, part)
+
+    return _once(folder, spec["sha256"], cache, download)
 
 
 def _pip_download(spec: dict[str, Any], folder: Path) -> None:
@@ -120,6 +116,23 @@ def _pip_download(spec: dict[str, Any], folder: Path) -> None:
         )
 
 
+def _once(target: Path, sha256: str, cache: Path, download: Callable[[], None]) -> Path:
+    """The file with this SHA-256, `target` or one in it: fetched where it is not there, by one
+    process at a time. What a killed process left beside it goes."""
+    locks = cache / ".locks"
+    if found := _cached(target, sha256):
+        return found
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / f"{sha256}.lock"):
+        for leftover in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        if not _cached(target, sha256):  # by another job, meanwhile
+            download()
+    found = _cached(target, sha256)
+    assert found, "who downloads checks the hash"
+    return found
+
+
 def _cached(folder: Path, sha256: str) -> Path | None:
     """The file with this SHA-256: `folder` itself, or one in it."""
     files = folder.iterdir() if folder.is_dir() else (folder,)
@@ -137,16 +150,15 @@ def _fetch_url(spec: dict[str, Any], path: str, cache: Path, mirror: Path | None
             fix="remove '..'",
         )
     target = cache / "repositories" / place
-    if _cached(target, spec["sha256"]):
-        return target
-    if mirror and (mirror / place).is_file():
+    if mirror and not _cached(target, spec["sha256"]) and (mirror / place).is_file():
         return verified(mirror / place, spec["sha256"], WAY_OUT)
-    with _only_fetch(target, cache, spec["sha256"]):
-        if not _cached(target, spec["sha256"]):  # by another job, meanwhile
-            with atomic_file(target) as part:
-                _download(f"{RAW_URL}/{place}", part)
-                verified(part, spec["sha256"], WAY_OUT)
-    return target
+
+    def download() -> None:
+        with atomic_file(target) as part:
+            _download(f"{RAW_URL}/{place}", part)
+            verified(part, spec["sha256"], WAY_OUT)
+
+    return _once(target, spec["sha256"], cache, download)
 
 
 def _download(url: str, target: Path) -> None:
@@ -169,14 +181,3 @@ def _download(url: str, target: Path) -> None:
                     file.write(block)
     except requests.RequestException as error:
         raise UserError(f"download {url}", expected="a file", got=error, fix=WAY_OUT) from None
-
-
-@contextmanager
-def _only_fetch(target: Path, cache: Path, sha256: str) -> Iterator[None]:
-    """One process fetches this content at a time; what a killed one left beside it goes."""
-    locks = cache / ".locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(locks / f"{sha256}.lock"):
-        for leftover in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        yield
