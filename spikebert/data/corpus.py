@@ -22,8 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config.datasets import SPLITS, Caps
-from ..config.settings import check
+from ..config.datasets import SPLITS, Caps, Labels
 from ..errors import UserError
 from ..utils.checksums import sha256_of
 from ..utils.files import atomic_folder, read_json, write_json, write_text
@@ -56,7 +55,7 @@ def make_corpus(
     (`text.identity`) that no training file of this set may hold: its own dev and test rows and
     the other sets' test rows. Returns the stats.
     """
-    check(caps or {}, Caps, f"caps of {name}")
+    validate(Caps, caps or {}, f"caps of {name}")
     stats, labels = read_stats(splits), read_classes(splits)
     own = {split: read_labelled(splits, split, labels) for split in SPLITS}
     foreign = {
@@ -130,16 +129,8 @@ def read_stats(corpus: str | Path) -> dict[str, Any]:
 
 def read_labels(corpus: str | Path) -> list[str]:
     """The names of the classes, in the order of their numbers; a set of scores is refused."""
-    labels: Any = read_stats(corpus).get("labels")
-    names = labels if isinstance(labels, list) else []
-    if not 2 <= len({n for n in names if isinstance(n, str) and n}) == len(names):
-        raise UserError(
-            f"labels in {Path(corpus) / STATS}",
-            expected="names of two or more classes",
-            got=labels,
-            fix=AGAIN,
-        )
-    return list(names)
+    where = f"labels in {Path(corpus) / STATS}"
+    return list(validate(Labels, read_stats(corpus).get("labels"), where, fix=AGAIN))
 
 
 def read_classes(corpus: str | Path) -> list[str] | None:

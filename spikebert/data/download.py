@@ -17,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from ..config.specs import MEMBER
+from ..config.datasets import MEMBER
 from ..errors import UserError
 from ..utils.checksums import sha256_of, verified
 from ..utils.files import atomic_file, atomic_folder

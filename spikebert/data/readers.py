@@ -24,7 +24,7 @@ NEUTRAL = "\0neutral"  # the label of a rating that falls in no class; no text f
 MAX_RATING = 4  # of VADER's scale, on either side of 0
 _UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 
-Spec = dict[str, Any]  # one file of specs.CORPUS_SCHEMA
+Spec = dict[str, Any]  # one of datasets.File
 
 
 class Raw(NamedTuple):

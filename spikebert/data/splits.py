@@ -8,10 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..config.settings import check
-from ..config.specs import CORPUS_SCHEMA, SPLITS
-from ..config.tasks import ACCURACY, REGRESSION, check_task, metric_of, task_of
+from ..config.datasets import (
+    ACCURACY,
+    REGRESSION,
+    SPLITS,
+    Corpus,
+    check_task,
+    metric_of,
+    task_of,
+)
 from ..errors import UserError
+from ..utils.validation import validate
 from . import hub
 from .corpus import Row, check_splits, counts, smallest, write_corpus
 from .readers import NEUTRAL, Raw, provenance, read_raw
@@ -29,7 +36,7 @@ def make_splits(
     A text stands once in the set: in test before dev before train where the set has official
     splits, and nowhere if one split gives it two labels. Returns the stats.
     """
-    check(spec, CORPUS_SCHEMA, f"data set {name}")
+    validate(Corpus, spec, f"data set {name}")
     check_task(name, spec)
     dropped: Counter[str] = Counter()
     candidates: dict[str, list[Row]] = {split: [] for split in SPLITS}

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..config.settings import check
-from ..config.specs import UNLABELLED_SCHEMA
+from ..config.datasets import UnlabelledText
 from ..errors import UserError
 from ..utils.files import atomic_folder, write_json
+from ..utils.validation import validate
 from . import hub
 from .corpus import STATS, Row, counts, iter_rows, read_rows, write_described
 from .readers import provenance, read_raw
@@ -31,7 +31,7 @@ def make_unlabelled(
     one sentence of either, of any of the `corpora` (folders of this language).
     """
     known_language(language)
-    check(spec, UNLABELLED_SCHEMA, f"unlabelled text {language}")
+    validate(UnlabelledText, spec, f"unlabelled text {language}")
     folders = [Path(folder) for folder in corpora]
     files = []
     with (

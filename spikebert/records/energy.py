@@ -1,6 +1,6 @@
 """What a network's operations cost: the conventions, their arithmetic, and the file of results.
 
-Nothing here imports torch: `energy.py` measures, this module charges.
+Nothing here imports torch: `analysis.energy` measures, this module charges.
 
 - A *MAC* is one multiply-accumulate. Where FLOPs are quoted with one multiplication and one
   addition counted apart, a FLOP is half a MAC. A MAC costs 4.6 pJ (3.7 + 0.9) and an accumulate
@@ -222,7 +222,7 @@ class EnergyRecord:
     id: str
     dataset: str
     source: str  # where the rows came from, in words
-    model: str  # a name in schema.MODELS, or a folder's name
+    model: str  # a name in registry.MODELS, or a folder's name
     variant: str
     seed: Count
     split: str

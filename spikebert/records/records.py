@@ -14,8 +14,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from ..config.datasets import METRICS
 from ..config.registry import RunId
-from ..config.specs import METRICS
 from ..errors import UserError
 from ..utils.files import write_json
 from ..utils.validation import STRICT, Count, Real
@@ -41,7 +41,7 @@ class Record:
     id: str
     dataset: str  # mr, sst2, subj, sst5, chnsenti, waimai, or the user's own
     source: str  # where the rows came from, in words fit for a table
-    model: str  # a name in schema.MODELS
+    model: str  # a name in registry.MODELS
     variant: str  # base, or the name of a changed setting
     seed: Count
     accuracy_dev: Share | None  # of the selected epoch
@@ -63,7 +63,7 @@ class Record:
     history: list[dict[str, Real]] = field(default_factory=list)  # step, epoch, loss, accuracy
     upstream: dict[str, Any] = field(default_factory=dict)  # cost of stage 1, name of teacher
     schema: int = 1
-    metric: str = "accuracy"  # what selected on dev, one of specs.METRICS
+    metric: str = "accuracy"  # what selected on dev, one of datasets.METRICS
     metrics_dev: dict[str, Value] = field(default_factory=dict)  # its values, unless accuracy
     metrics_test: dict[str, Value] = field(default_factory=dict)
 

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, fields
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
-
-from pydantic import TypeAdapter
 
 from ..errors import UserError
 from ..utils.files import read_json
 from ..utils.validation import validate
 
 T = TypeVar("T")
-
-
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
 
 
 def read_versioned(kind: type[T], path: str | Path, what: str, fix: str) -> T:
@@ -41,6 +33,5 @@ def read_versioned(kind: type[T], path: str | Path, what: str, fix: str) -> T:
             got=", ".join(sorted(keys)) or type(value).__name__,
             fix=f"another version wrote it: {fix}",
         )
-    adapter = _adapter(kind)  # type: ignore[arg-type]
-    found: T = validate(adapter, value, f"{what} {path}", noun="field", fix=fix)
+    found: T = validate(kind, value, f"{what} {path}", noun="field", fix=fix)
     return found
