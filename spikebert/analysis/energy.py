@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -36,10 +37,9 @@ from ..records.energy import (
     DENSE,
     KINDS,
     LayerEnergy,
-    Load,
     Measurement,
-    account,
-    mean,
+    Workload,
+    charge_samples,
 )
 
 
@@ -314,10 +314,10 @@ def measure(
             fix="check the data and the model",
         )
     loads = [
-        [Load(x.macs, total[name].kind, x.rate, x.magnitude) for name, x in layers.items()]
+        [Workload(x.macs, total[name].kind, x.rate, x.magnitude) for name, x in layers.items()]
         for layers in runs
     ]
-    fixed_loads = [Load(macs.get(n, 0), x.kind, x.rate, x.magnitude) for n, x in total.items()]
+    fixed_loads = [Workload(macs.get(n, 0), x.kind, x.rate, x.magnitude) for n, x in total.items()]
     spiking = any(x.kind != "real" and x.macs for x in total.values())
     return Measurement(
         samples=len(runs),
@@ -328,13 +328,13 @@ def measure(
                 rate=x.rate,
                 rate_by_step=[step[0] / step[2] for step in x.steps],
                 magnitude=x.magnitude,
-                macs_real=mean([run[name].macs if name in run else 0 for run in runs]),
+                macs_real=fmean([run[name].macs if name in run else 0 for run in runs]),
                 macs_fixed=None if fixed is None else macs.get(name, 0),
             )
             for name, x in total.items()
         ],
         accounts={
-            convention: account(loads, None if fixed is None else fixed_loads, convention)
+            convention: charge_samples(loads, None if fixed is None else fixed_loads, convention)
             for convention in (CONVENTIONS if spiking else (DENSE,))
         },
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 
 from ..data.corpus import STATS, read_rows, read_stats
 from ..errors import UserError
-from ..records.energy import EnergyRecord, mean, percentile
+from ..records.energy import EnergyRecord, percentile
 from ..training.tokenization import encode
 from .energy import measure
 from .predict import load
@@ -75,7 +76,7 @@ def measure_folder(
         samples=measured.samples,
         timesteps=timesteps or 1,
         fixed_length=length,
-        tokens_mean=mean(tokens),
+        tokens_mean=fmean(tokens),
         tokens_p5=percentile(tokens, 0.05),
         tokens_p50=percentile(tokens, 0.5),
         tokens_p95=percentile(tokens, 0.95),

@@ -21,13 +21,13 @@ from spikebert.config.schema import MODELS
 from spikebert.errors import UserError
 from spikebert.models.neurons.fused import has_kernel
 from spikebert.records.energy import (
-    Bill,
+    Charge,
     ConventionEnergy,
     EnergyRecord,
-    Load,
     RealEnergy,
+    Workload,
     bert_macs,
-    bill,
+    charge,
     matching_length,
     read_energy,
 )
@@ -252,21 +252,21 @@ def test_a_spiking_network_of_another_package() -> None:
 
 def test_three_accounts_of_one_layer_by_hand() -> None:
     loads = [
-        Load(100, "binary", 0.25, 0.25),
-        Load(200, "integer", 0.5, 1.5),
-        Load(10, "real", 1.0, 0.7),
+        Workload(100, "binary", 0.25, 0.25),
+        Workload(200, "integer", 0.5, 1.5),
+        Workload(10, "real", 1.0, 0.7),
     ]
     sops = {"paper": 25 + 100, "strict": 25, "unary": 25 + 300}
     macs = {"paper": 10, "strict": 210, "unary": 10}
     for convention, expected in sops.items():
-        found = bill(loads, convention)
+        found = charge(loads, convention)
         assert (found.macs, found.sops) == (macs[convention], expected)
         assert found.energy_pj == pytest.approx(4.6 * macs[convention] + 0.9 * expected)
-    assert bill(loads, "paper").spike_rate == pytest.approx(125 / 300)
-    assert bill(loads, "strict").spike_rate == 0.25
-    assert bill(loads, "dense") == Bill(310, 0, None, pytest.approx(1426))
+    assert charge(loads, "paper").spike_rate == pytest.approx(125 / 300)
+    assert charge(loads, "strict").spike_rate == 0.25
+    assert charge(loads, "dense") == Charge(310, 0, None, pytest.approx(1426))
     with pytest.raises(UserError, match="convention of energy"):
-        bill(loads, "free")
+        charge(loads, "free")
 
 
 def test_a_layer_is_of_one_kind_for_all_samples() -> None:
@@ -292,8 +292,8 @@ def test_bert_is_dense_and_percentiles_are_of_its_samples() -> None:
 def test_fixed_length_takes_the_rates_of_the_samples() -> None:
     found = measure(student(), [ids(3), ids(4)], ids(9), time_first=True, timesteps=3)
     for convention, account in found.accounts.items():
-        loads = [Load(x.macs_fixed or 0, x.kind, x.rate, x.magnitude) for x in found.layers]
-        assert account.fixed == bill(loads, convention)
+        loads = [Workload(x.macs_fixed or 0, x.kind, x.rate, x.magnitude) for x in found.layers]
+        assert account.fixed == charge(loads, convention)
     total = sum(x.macs_fixed or 0 for x in found.layers)
     macs = count_macs(student(), ids(9), time_first=True, timesteps=3)
     assert total == sum(macs.values())
@@ -406,7 +406,7 @@ def test_a_folder_without_a_model_is_an_error(trained: Path) -> None:
 def record(dataset: str, model: str, energies: dict[str, float], **changes: Any) -> EnergyRecord:
     accounts = {
         name: ConventionEnergy(
-            RealEnergy(1e6, 2e6, 0.25, pj, pj, pj, pj), Bill(2e6, 4e6, None, 2 * pj)
+            RealEnergy(1e6, 2e6, 0.25, pj, pj, pj, pj), Charge(2e6, 4e6, None, 2 * pj)
         )
         for name, pj in energies.items()
     }
