@@ -32,7 +32,7 @@ from ..errors import UserError
 from ..models.flops import UPDATE, bert_macs, neuron_values, student_parameters, training_macs
 from ..records.records import Record, read_records
 from ..utils.files import write_text
-from .tables import markdown
+from .render import markdown
 
 # Peak of dense bfloat16 products: NVIDIA H100 SXM data sheet, 989 TFLOP/s; two FLOPs are a MAC.
 PEAK_MACS = 989e12 / 2
@@ -312,4 +312,4 @@ def write_forecast(
         f"{against_records(cost, known):.1f} times that, with half of its threads, evaluations and "
         "other jobs beside them.",
     ]
-    write_text(path.with_suffix(".md"), markdown(text, FORMATS, notes))
+    write_text(path.with_suffix(".md"), markdown(text, notes, FORMATS))

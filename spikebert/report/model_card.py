@@ -17,10 +17,7 @@ from ..config.settings import ModelSettings
 from ..records.energy import DENSE, EnergyRecord
 from ..records.metrics import summarise
 from ..records.records import Record
-from .energy_table import energy_table
-from .energy_table import to_markdown as energy_markdown
-from .tables import accuracy_table
-from .tables import to_markdown as accuracy_markdown
+from . import accuracy_table, energy_table
 
 CARD = "README.md"
 PAPER_SIZE = "12 blocks x 768"
@@ -226,7 +223,9 @@ def accuracy(facts: Facts) -> str:
             "Whether the rows are the published set or a stand-in is not stated here, so no "
             "comparison with published figures holds."
         )
-    table = accuracy_markdown(accuracy_table(facts.records, facts.notes), facts.analogues)
+    table = accuracy_table.rendered(
+        accuracy_table.accuracy_table(facts.records, facts.notes), facts.notes
+    ).markdown()
     return "\n\n".join(filter(None, [about, unknown, table]))
 
 
@@ -244,8 +243,8 @@ def energy(facts: Facts) -> str:
         f"{kinds}. Operations and spikes are counted, at 45 nm; nothing was measured on hardware."
     )
     energies = [one for one in facts.energies if one.dataset == own.dataset]
-    table = energy_table(energies, facts.notes)
-    return f"{about}\n\n{energy_markdown(table, facts.analogues)}"
+    table = energy_table.rendered(energy_table.energy_table(energies, facts.notes), facts.notes)
+    return f"{about}\n\n{table.markdown()}"
 
 
 def data(facts: Facts) -> str:
