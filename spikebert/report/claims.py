@@ -1,18 +1,15 @@
 """The claim sheet: what the paper says, what our records say to it, and whether it held.
 
-Every number is computed from records and predictions, or stands in paper.py. A claim holds, or
-does not, where the whole 95 % interval lies on one side of the boundary. It is not testable here
-where runs are missing, where there is one seed, and where all there are is proxies for the paper's
-sets; ours then stands beside it, if there is any. An average is over the sets at hand, which `why`
-names, and so is the paper's, but for table 3, of which only that of four sets is known.
+Every number is computed from records and predictions, or stands in paper.py. An average is over the
+sets at hand, which `why` names, and so is the paper's, but for table 3, of which only that of four
+sets is known.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +28,6 @@ from ..records.paper import (
     SETS,
     paper_difference,
 )
-from ..records.significance import Difference, from_draws
 from ..utils.files import write_text
 from . import ablation, variants
 from .ablation import PARTS, SPIKEBERT, check_variants, label_of, line_of, without
@@ -44,11 +40,22 @@ from .evidence import (
     comparable,
     compare,
     read_evidence,
-    reasons,
 )
 from .published import Label, Published
 from .render import PERCENT, TEXT, WIDE, Table, frame
 from .sweeps import as_many_rows, stands_on, sweep
+from .verdicts import (
+    HELD,
+    NOT_HELD,
+    NOT_TESTABLE,
+    UNDECIDED,
+    Claim,
+    against,
+    joined,
+    judged,
+    runs_like,
+    verdict,
+)
 
 COLUMNS = {
     "id": TEXT,
@@ -61,125 +68,8 @@ COLUMNS = {
     "verdict": TEXT,
     "why": WIDE,
 }
-HELD, NOT_HELD = "held", "not held"
-UNDECIDED, NOT_TESTABLE = "undecided", "not testable here"
 ENERGY_COLUMNS = ("dataset", "model", "convention", "length", "energy_pj")
 OWN_QUESTION = "a question of ours"
-
-Results = Mapping[str, Comparison | str]  # by set; words where there is no comparison
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One line of the sheet; accuracies and differences in points, energy in percent of BERT's."""
-
-    id: str
-    claim: str
-    where: str
-    paper: float | None = None
-    paper_status: str = ""
-    ours: float | None = None
-    ci_low: float | None = None
-    ci_high: float | None = None
-    test: str = ""
-    p: float | None = None
-    verdict: str = NOT_TESTABLE
-    why: str = ""
-
-
-def verdict(low: float, high: float, *, boundary: float = 0.0, above: bool = True) -> str:
-    """Whether what is claimed to be above (or below) a boundary is, by its interval.
-
-    An interval that contains the boundary, its ends included, decides nothing.
-    """
-    if math.isnan(low) or math.isnan(high):
-        return NOT_TESTABLE
-    if low <= boundary <= high:
-        return UNDECIDED
-    return HELD if (low > boundary) == above else NOT_HELD
-
-
-def _signed(difference: Difference) -> str:
-    return f"{difference.estimate:+.2f} ({difference.low:+.2f} to {difference.high:+.2f})"
-
-
-def _details(part: Comparison) -> str:
-    """What the tests on rows alone and on seeds alone say of one set."""
-    words = []
-    if part.mcnemar:
-        clear = [sign for p, sign in part.mcnemar if p < 0.05]
-        words.append(
-            f"McNemar's p is below 0.05 in {len(clear)} of {len(part.mcnemar)} pairs of runs, "
-            f"{clear.count(1)} of them higher and {clear.count(-1)} lower"
-        )
-    if part.welch:
-        words.append(f"over seeds alone {_signed(part.welch)}")
-    return ", ".join(words)
-
-
-def _claim(
-    evidence: Evidence,
-    results: Results,
-    *,
-    boundary: Callable[[tuple[str, ...]], float] = lambda _: 0.0,
-    above: bool = True,
-    before: str = "",
-    **words: Any,
-) -> Claim:
-    """A line from the comparisons of all the sets that the paper's statement is about; `before`
-    opens its `why`."""
-    parts = comparable(evidence, results)
-    if not parts:
-        return Claim(**words, why=_joined(before, reasons(evidence, results)))
-    whole = average(parts)
-    found = whole.difference
-    fence = boundary(whole.datasets)
-    decision = verdict(found.low, found.high, boundary=fence, above=above)
-    why = [before]
-    if any(map(evidence.is_proxy, whole.datasets)):
-        decision = NOT_TESTABLE
-        why.append(f"on stand-ins ({', '.join(whole.datasets)}), not the paper's sets")
-    elif len(whole.datasets) < len(results):
-        why.append(f"on {', '.join(whole.datasets)} of {len(results)} sets")
-    if whole.seeds < 2:
-        decision = NOT_TESTABLE
-        why.append("one seed")
-    if fence:
-        why.append(f"boundary {fence:+.2f}")
-    if len(parts) > 1:
-        why += [f"{part.datasets[0]} {_signed(part.difference)}" for part in parts]
-    else:
-        why.append(_details(whole))
-    test = f"bootstrap over rows and {whole.seeds} seed{'s' * (whole.seeds > 1)}"
-    p = from_draws(found.estimate, whole.draws - fence).p
-    if len(whole.mcnemar) == 1 and not fence:
-        test, p = "bootstrap over rows; McNemar's exact p", whole.mcnemar[0][0]
-    return Claim(
-        **words,
-        ours=found.estimate,
-        ci_low=found.low,
-        ci_high=found.high,
-        test=test,
-        p=float(f"{p:.4g}"),
-        verdict=decision,
-        why=_joined(*why),
-    )
-
-
-def _joined(*words: str) -> str:
-    return "; ".join(filter(None, words))
-
-
-def _runs_like(variants: Iterable[str | None]) -> str:
-    """A word on the reference variants that a comparison is with, where that is not the base."""
-    others = dict.fromkeys(name for name in variants if name not in (None, BASE))
-    return f"runs like {', '.join(map(str, others))}, not the base" if others else ""
-
-
-def _against(
-    evidence: Evidence, other: Label, names: Iterable[str], ours: Label = SPIKEBERT
-) -> dict[str, Comparison | str]:
-    return {name: compare(evidence, name, ours, other) for name in names}
 
 
 # Table 1
@@ -189,12 +79,12 @@ def _row_of_table1(
     evidence: Evidence, other: str, sets: tuple[str, ...] = SETS, where: str = "", **words: Any
 ) -> Claim:
     """SpikeBERT beside another model of table 1, on one set or on the average of several."""
-    results = _against(evidence, (other, BASE), sets)
+    results = against(evidence, (other, BASE), sets)
     parts = comparable(evidence, results)
     used = tuple(name for part in parts for name in part.datasets) or sets
     of = "" if set(used) == set(sets) else f" of {', '.join(used)}"
     cell = paper_difference("spikebert", other, used)
-    return _claim(
+    return judged(
         evidence,
         results,
         where=f"{where}table 1" + f", average{of}" * (len(sets) > 1),
@@ -226,11 +116,11 @@ def _table1(evidence: Evidence) -> Iterator[Claim]:
 
 def _table3(evidence: Evidence) -> Iterator[Claim]:
     for row, part in PARTS.items():
-        yield _claim(
+        yield judged(
             evidence,
             without(evidence, row),
             above=False,
-            before=_runs_like([line_of(evidence)]),
+            before=runs_like([line_of(evidence)]),
             id=row,
             claim=f"SpikeBERT {part.words} is below SpikeBERT",
             where=f"table 3, average of {', '.join(ENGLISH)}",
@@ -271,7 +161,7 @@ def _best(
     best = min(tried, key=lead)
     shown = ", ".join(f"{value:g}" for value in sorted(common))
     pair = f"{chosen:g} against {best:g}, the best other of {shown}"
-    on = _runs_like(map(stands_on, swept.values()))
+    on = runs_like(map(stands_on, swept.values()))
     return tried[best], f"{pair}, {on}" if on else pair
 
 
@@ -284,7 +174,7 @@ def _figure3(evidence: Evidence) -> Iterator[Claim]:
         ("b", "deeper_not_better", "num_hidden_layers", deeper, None),
     ):
         results, pair = _best(evidence, f"model.{setting}", value)
-        yield _claim(
+        yield judged(
             evidence,
             results,
             above=value is not None,
@@ -297,57 +187,64 @@ def _figure3(evidence: Evidence) -> Iterator[Claim]:
         )
 
 
+# Energy
+
+
 def _energy(evidence: Evidence, energy: pd.DataFrame | None) -> Claim:
-    words: dict[str, Any] = {
+    claim: Claim = {
         "id": "energy",
         "claim": "SpikeBERT takes at most this percentage of its teacher's energy on average",
         "where": "section on energy, table 2",
         "paper": ENERGY_SHARE,
         "paper_status": "sourced",
+        "verdict": NOT_TESTABLE,
     }
-    if energy is None:
-        return Claim(**words, why="no table of energy")
-    # As the paper counts, and at one length for both; at the real lengths the shares are near.
+    shares = "no table of energy" if energy is None else _shares(energy)
+    if isinstance(shares, str):
+        return claim | {"why": shares}
+    own = {name: share for name, share in shares.items() if not evidence.is_proxy(name)}
+    used = own or shares
+    found = summarise(list(used.values()))
+    decision = verdict(found.ci_low, found.ci_high, boundary=ENERGY_SHARE, above=False)
+    return claim | {
+        "ours": found.mean,
+        "ci_low": found.ci_low,
+        "ci_high": found.ci_high,
+        "test": "Student's t over sets",
+        "verdict": decision if own else NOT_TESTABLE,
+        "why": joined(
+            "" if own else "on stand-ins, not the paper's sets",
+            ", ".join(f"{name} {share:.2f}" for name, share in used.items()),
+            "a difference in size of the two models is part of it",
+            "one set: no interval" if len(used) == 1 else "",
+        ),
+    }
+
+
+def _shares(energy: pd.DataFrame) -> dict[str, float] | str:
+    """The student's energy in percent of the teacher's on each of the paper's sets, or why there is
+    none: as the paper counts, at one length for both. At the real lengths the shares are near."""
     counted = energy[energy["convention"].isin(["paper", "dense"]) & (energy["length"] != "real")]
     mean = counted.groupby(["dataset", "model"])["energy_pj"].mean().unstack()
     if not {"spikebert", "teacher"} <= set(mean.columns):
-        return Claim(**words, why="the table of energy lacks spikebert or teacher")
+        return "the table of energy lacks spikebert or teacher"
     shares = (100 * mean["spikebert"] / mean["teacher"]).dropna()
-    shares = shares[[name in SETS for name in shares.index]]
-    own = shares[[not evidence.is_proxy(name) for name in shares.index]]
-    used = own if len(own) else shares
-    if not len(used):
-        return Claim(**words, why="the table of energy has none of the paper's sets")
-    found = summarise(list(used))
-    decision = verdict(found.ci_low, found.ci_high, boundary=ENERGY_SHARE, above=False)
-    why = [", ".join(f"{name} {share:.2f}" for name, share in used.items())]
-    why.append("a difference in size of the two models is part of it")
-    if not len(own):
-        decision = NOT_TESTABLE
-        why.insert(0, "on stand-ins, not the paper's sets")
-    if len(used) == 1:
-        why.append("one set: no interval")
-    return Claim(
-        **words,
-        ours=found.mean,
-        ci_low=found.ci_low,
-        ci_high=found.ci_high,
-        test="Student's t over sets",
-        verdict=decision,
-        why="; ".join(why),
-    )
+    found = {str(name): float(share) for name, share in shares.items() if name in SETS}
+    return found or "the table of energy has none of the paper's sets"
+
+
+# What the paper does not ask
 
 
 def _questions(evidence: Evidence) -> Iterator[Claim]:
-    """What the paper does not ask."""
     yield _row_of_table1(evidence, "textcnn", where=f"{OWN_QUESTION} to ", **_above("textcnn"))
     for model in (*SEEDLESS, "dense_distilled"):
         other = (model, BASE)
         ours = _trained_as(evidence, other) if model == "dense_distilled" else SPIKEBERT
-        yield _claim(
+        yield judged(
             evidence,
-            _against(evidence, other, SETS, ours),
-            before=_runs_like([ours[1]]),
+            against(evidence, other, SETS, ours),
+            before=runs_like([ours[1]]),
             **_above(model),
             where=f"{OWN_QUESTION}, not the paper's",
         )
@@ -380,7 +277,7 @@ def claims_table(evidence: Evidence, energy: pd.DataFrame | None = None) -> pd.D
         *_figure3(evidence),
         *_questions(evidence),
     ]
-    return frame(map(vars, claims), COLUMNS)
+    return frame(claims, COLUMNS)
 
 
 def read_energy(path: str | Path) -> pd.DataFrame:
