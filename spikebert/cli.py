@@ -505,9 +505,10 @@ def tables(
     datasets: JsonText = "{}",
 ) -> None:
     """Write the tables of a run from its records."""
-    from .report.tables import write_tables
+    from .report.accuracy_table import write_accuracy
+    from .report.published import Published
 
-    write_tables(records, out, notes_of(datasets))
+    write_accuracy(Published(records, notes=notes_of(datasets)), out)
 
 
 @app.command()
@@ -517,9 +518,11 @@ def figures(
     datasets: JsonText = "{}",
 ) -> None:
     """Draw the figures of a run from its records."""
-    from .report.figures import write_figures
+    from .report import FIGURES, write_output
+    from .report.published import Published
 
-    write_figures(records, out, notes_of(datasets))
+    for name in ("accuracy", "curves"):
+        write_output(FIGURES[name], Published(records, notes=notes_of(datasets)), out)
 
 
 @app.command()
@@ -558,9 +561,10 @@ def bench(
     if out:
         write_json(out, result)
     if out and figures:
-        from .report.figures import write_bench_figure
+        from .report.bench_figure import write_bench
+        from .report.published import Published
 
-        write_bench_figure(out, figures)
+        write_bench(Published(bench=out), figures)
     typer.echo(benchmark.summary(result))
 
 
@@ -764,9 +768,10 @@ def calibration_figure(
     datasets: JsonText = "{}",
 ) -> None:
     """Draw what `calibration` saved: reliability diagram and confusion matrices."""
-    from .report.calibration_figure import write_calibration_figure
+    from .report.calibration_figure import write_calibration
+    from .report.published import Published
 
-    write_calibration_figure(source, out, parse(datasets, "--datasets"))
+    write_calibration(Published(calibration=source, notes=parse(datasets, "--datasets")), out)
 
 
 @app.command()
@@ -791,9 +796,10 @@ def probe_figures(
     datasets: JsonText = "{}",
 ) -> None:
     """Draw what `probe` and `cka` saved."""
-    from .report.probe_figures import write_probe_figures
+    from .report.probe_figures import write_probes
+    from .report.published import Published
 
-    write_probe_figures(probe, cka, out, notes_of(datasets))
+    write_probes(Published(probe=probe, cka=cka, notes=notes_of(datasets)), out)
 
 
 @app.command()
@@ -807,8 +813,10 @@ def claims(
     """Write which claims of the paper held, its ablation and all variants, from records and
     predictions."""
     from .report.claims import write_claims
+    from .report.published import Published
 
-    write_claims(records, predictions, out, notes_of(datasets), energy)
+    notes = notes_of(datasets)
+    write_claims(Published(records, predictions, energy_table=energy, notes=notes), out)
 
 
 @app.command()
@@ -848,9 +856,10 @@ def energy_table(
     datasets: JsonText = "{}",
 ) -> None:
     """Write the table of energy of a run."""
-    from .report.energy_table import write_energy_tables
+    from .report.energy_table import write_energy
+    from .report.published import Published
 
-    write_energy_tables(records, out, notes_of(datasets))
+    write_energy(Published(energies=records, notes=notes_of(datasets)), out)
 
 
 @app.command("glue-table")
@@ -863,8 +872,9 @@ def glue_table(
 ) -> None:
     """Write the table of GLUE beside the paper's row; a set without runs says why."""
     from .report.glue_table import write_glue
+    from .report.published import Published
 
-    write_glue(records or [], out, parse(notes, "--notes"))
+    write_glue(Published(records or [], glue=parse(notes, "--notes")), out)
 
 
 @app.command("compressed-table")
@@ -878,8 +888,10 @@ def compressed_table(
 ) -> None:
     """Write the table of compressed BERTs beside the student: accuracy, size, energy."""
     from .report.compressed_table import write_compressed
+    from .report.published import Published
 
-    write_compressed(records or [], energy or [], out, parse(notes, "--notes"))
+    about = parse(notes, "--notes")
+    write_compressed(Published(records or [], energies=energy or [], compression=about), out)
 
 
 @app.command("cost-table")
@@ -890,9 +902,11 @@ def cost_table(
     datasets: JsonText = "{}",
 ) -> None:
     """Write what training cost: tokens, time, memory, and MACs where energy was counted."""
-    from .report.training_cost_table import write_cost_tables
+    from .report.published import Published
+    from .report.training_cost_table import write_training_cost
 
-    write_cost_tables(records, energies or [], out, parse(datasets, "--datasets"))
+    notes = parse(datasets, "--datasets")
+    write_training_cost(Published(records, energies=energies or [], notes=notes), out)
 
 
 @app.command()
@@ -913,9 +927,10 @@ def sweep_figures(
     datasets: JsonText = "{}",
 ) -> None:
     """Draw accuracy against settings of the student and the text of stage 1, from variants."""
-    from .report.sweep_figures import write_sweep_figures
+    from .report.published import Published
+    from .report.sweep_figures import write_sweeps
 
-    write_sweep_figures(records, out, notes_of(datasets))
+    write_sweeps(Published(records, notes=notes_of(datasets)), out)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
