@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..config.registry import BASE, RunId
 from ..data.corpus import STATS, read_rows, read_stats
 from ..errors import UserError
 from ..records.energy import EnergyRecord, mean, percentile
@@ -16,17 +16,16 @@ from .energy import measure
 from .predict import load
 
 LONGEST = 512  # of a network that takes sentences of any length
-RUN_ID = re.compile(r"(?P<dataset>[^.]+)\.(?P<model>[^.]+)\.(?P<variant>.+)\.s(?P<seed>\d+)")
 
 
 def names_of(folder: Path, corpus: Path) -> dict[str, Any]:
     """Set, model, variant and seed of a folder that is named as runs are; others are base, seed 0,
     and named by their folders."""
-    found = RUN_ID.fullmatch(folder.name)
-    if found:
-        return {"id": folder.name, **found.groupdict(), "seed": int(found["seed"])}
-    names = {"dataset": corpus.name, "model": folder.name, "variant": "base", "seed": 0}
-    return {"id": folder.name, **names}
+    try:
+        found = RunId.parse(folder.name)
+    except ValueError:
+        found = RunId(corpus.name, folder.name, BASE, 0)
+    return {"id": folder.name, **found._asdict()}
 
 
 def measure_folder(

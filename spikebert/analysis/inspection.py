@@ -17,11 +17,12 @@ from transformers import AutoModel, set_seed
 
 from ..data.corpus import read_labelled, read_labels, read_rows, read_stats
 from ..errors import UserError
+from ..models.fuse import fuse
 from ..models.loading import POOLER, load_model
 from ..models.modeling import SpikeBertModel
 from ..records.calibration import SCHEMA_VERSION, compare
 from ..training.distillation import Classifier, copy_embeddings
-from ..training.loop import compiler_available, predict_logits, set_fused
+from ..training.loop import predict_logits
 from ..training.losses import align
 from ..training.tokenization import collator, encode, load_tokenizer
 from ..utils.files import write_json
@@ -242,7 +243,7 @@ def probabilities(
         UserError: the folder holds no classifier, or one of other classes.
     """
     model, tokenizer = load(folder)
-    set_fused(model, compiler_available())
+    fuse(model)
     names = [model.config.id2label[i] for i in range(model.config.num_labels)]
     if names != list(classes):
         raise UserError(

@@ -24,8 +24,8 @@ from transformers.utils import ModelOutput
 
 from ..errors import UserError
 from .attention import Projection, SpikingSelfAttention
-from .configuration import SnnTextCnnConfig, SpikeBertConfig
-from .neurons import NEURONS, SURROGATES, spike
+from .configuration import SpikeBertConfig
+from .neurons import Spiking, State, build_neuron, spike
 from .objective import gold_loss
 
 
@@ -39,30 +39,7 @@ class SpikeBertOutput(ModelOutput):
     last_hidden_state: Tensor | None = None  # [T, B, N, D]
     hidden_states: tuple[Tensor, ...] | None = None  # one [T, B, N, D] per block
     embeddings: Tensor | None = None  # [B, N, D], before they become spikes
-
-
-def build_neuron(config: SpikeBertConfig | SnnTextCnnConfig, threshold: float) -> nn.Module:
-    """A layer of the configured neurons."""
-    for what, name, known in (
-        ("neuron", config.neuron, NEURONS),
-        ("surrogate", config.surrogate, SURROGATES),
-    ):
-        if name not in known:
-            raise UserError(
-                f"setting model.{what}",
-                expected=" or ".join(known),
-                got=name,
-                fix=f"choose one of them, or add it in spikebert/neurons ({what}s)",
-            )
-    return NEURONS[config.neuron](
-        beta=config.decay,
-        threshold=threshold,
-        reset=config.reset,
-        decay_input=config.decay_input,
-        detach_reset=config.detach_reset,
-        surrogate=config.surrogate,
-        alpha=config.surrogate_alpha,
-    )
+    state: State | None = None  # of the neurons after the last step, where it was asked for
 
 
 def sinusoids(tokens: int, width: int) -> Tensor:
@@ -76,7 +53,7 @@ class Positions(nn.Embedding):
     """A table of learned positions, added to the words: about 0 at first, whatever these are."""
 
 
-class SpikeBertEmbeddings(nn.Module):
+class SpikeBertEmbeddings(Spiking, nn.Module):
     """Word embedding, optional position signal, and their spikes."""
 
     def __init__(self, config: SpikeBertConfig):
@@ -108,18 +85,25 @@ class SpikeBertEmbeddings(nn.Module):
             return self.position_embeddings.weight[:tokens]
         return sinusoids(tokens, x.shape[2]).to(x)
 
-    def forward(self, input_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """ids [B, N] -> word embeddings [B, N, D], spikes [T, B, N, D] or, as they are the same
-        at every step, [1, B, N, D] for the Heaviside encoder."""
+    def forward(
+        self, input_ids: Tensor, timesteps: int | None = None, state: State | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """ids [B, N] -> word embeddings [B, N, D], and spikes [T, B, N, D] for the configured T or
+        `timesteps`. Those of the Heaviside encoder, the same at every step, are one in memory."""
+        steps = self.timesteps if timesteps is None else timesteps
         words = self.word_embeddings(input_ids)
-        current = (words + self.positions(words))[None]
+        x = (words + self.positions(words))[None]
         if self.neuron is None:
-            return words, spike(current, *self.surrogate)
-        return words, self.neuron(current.expand(self.timesteps, -1, -1, -1))
+            x = spike(x, *self.surrogate)
+        else:
+            x = self.fire(self.neuron, x.expand(steps, -1, -1, -1), state)
+        if torch.is_autocast_enabled(x.device.type):  # spikes and their counts are exact in it
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        return words, x.expand(steps, -1, -1, -1)
 
 
-class SpikingMlp(nn.Module):
-    """LN(SN(LN(X W_1)) W_2): a current, as the attention's output is, or its spikes."""
+class SpikingMlp(Spiking, nn.Module):
+    """LN(SN(LN(X W_1)) W_2): a current, as the attention's output is."""
 
     def __init__(self, config: SpikeBertConfig):
         super().__init__()
@@ -128,19 +112,22 @@ class SpikingMlp(nn.Module):
         self.neuron = build_neuron(config, config.threshold)
         self.down = Projection(inner, config.hidden_size)
 
-    def forward(
-        self, x: Tensor, neuron: nn.Module | None = None, residual: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
         """[T, B, N, D] -> [T, B, N, D]."""
-        return self.down(self.up(x, self.neuron), neuron, residual=residual)
+        current: Tensor = self.down(self.hidden(x, state))
+        return current
+
+    def hidden(self, x: Tensor, state: State | None = None) -> Tensor:
+        """Spikes of the hidden layer, [T, B, N, mlp_ratio D]."""
+        return self.fire(self.neuron, self.up(x), state)
 
 
-class SpikeBertBlock(nn.Module):
+class SpikeBertBlock(Spiking, nn.Module):
     """Attention and MLP, each with its residual."""
 
     def __init__(self, config: SpikeBertConfig):
         super().__init__()
-        self.timesteps, self.membrane = config.timesteps, config.residual == "membrane"
+        self.membrane = config.residual == "membrane"
         self.attention = SpikingSelfAttention(
             config.hidden_size,
             config.num_attention_heads,
@@ -155,18 +142,17 @@ class SpikeBertBlock(nn.Module):
         self.attention_residual = build_neuron(config, config.threshold)
         self.mlp_residual = build_neuron(config, config.threshold)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Stream x [T or 1, B, N, D], mask [B, N] -> stream [T, B, N, D]."""
+    def forward(self, x: Tensor, mask: Tensor | None, state: State | None = None) -> Tensor:
+        """Stream x [T, B, N, D], mask [B, N] -> stream [T, B, N, D]."""
         if self.membrane:
-            x = x.expand(self.timesteps, -1, -1, -1)
-            x = x + self.dropout(self.attention(self.attention_residual(x), mask))
-            return x + self.dropout(self.mlp(self.mlp_residual(x)))
-        if self.training and self.dropout.p:  # comes between the norm and the neuron
-            current = self.attention(x, mask, self.timesteps)
-            x = x + self.attention_residual(self.dropout(current))
-            return x + self.mlp_residual(self.dropout(self.mlp(x)))
-        x = self.attention(x, mask, self.timesteps, self.attention_residual, residual=x)
-        return self.mlp(x, self.mlp_residual, residual=x)
+            spikes = self.fire(self.attention_residual, x, state)
+            x = x + self.dropout(self.attention(spikes, mask, state))
+            spikes = self.fire(self.mlp_residual, x, state)
+            return x + self.dropout(self.mlp(spikes, state))
+        current = self.dropout(self.attention(x, mask, state))
+        x = x + self.fire(self.attention_residual, current, state)
+        current = self.dropout(self.mlp(x, state))
+        return x + self.fire(self.mlp_residual, current, state)
 
 
 class SpikeBertPreTrainedModel(PreTrainedModel):
@@ -207,20 +193,26 @@ class SpikeBertModel(SpikeBertPreTrainedModel):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         output_hidden_states: bool | None = None,
+        state: State | None = None,
+        timesteps: int | None = None,
         **_: object,
     ) -> SpikeBertOutput:
-        """ids and mask [B, N] -> a `SpikeBertOutput` without logits."""
-        words, x = self.embeddings(input_ids)
-        if torch.is_autocast_enabled(x.device.type):  # spikes and their counts are exact in it
-            x = x.to(torch.get_autocast_dtype(x.device.type))
+        """ids and mask [B, N] -> a `SpikeBertOutput` without logits.
+
+        With a `state`, {} at the beginning, the output has the one after the last step; given again
+        with the same ids, the next `timesteps` steps go on from there.
+        """
+        state = None if state is None else dict(state)
+        words, x = self.embeddings(input_ids, timesteps, state)
         states = []
         for block in self.blocks:
-            x = block(x, attention_mask)
+            x = block(x, attention_mask, state)
             states.append(x)
         return SpikeBertOutput(
             last_hidden_state=self.norm(x),
             hidden_states=tuple(states) if output_hidden_states else None,
             embeddings=words,
+            state=state,
         )
 
 
@@ -248,11 +240,14 @@ class SpikeBertForSequenceClassification(SpikeBertPreTrainedModel):
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
         output_hidden_states: bool | None = None,
+        state: State | None = None,
+        timesteps: int | None = None,
         **_: object,
     ) -> SpikeBertOutput:
         """ids, mask [B, N] and optional labels [B] -> logits [B, C] and, with labels, their
-        cross-entropy or, of one score (C = 1), the mean squared error."""
-        out = self.spikebert(input_ids, attention_mask, output_hidden_states)
+        cross-entropy or, of one score (C = 1), the mean squared error; `state` and `timesteps`
+        as in `SpikeBertModel`."""
+        out = self.spikebert(input_ids, attention_mask, output_hidden_states, state, timesteps)
         pooled = masked_mean(out.last_hidden_state.float(), attention_mask)
         out.step_logits = self.classifier(self.dropout(pooled)).float()
         out.logits = out.step_logits.mean(0)

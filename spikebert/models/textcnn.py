@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from .configuration import SnnTextCnnConfig, TextCnnConfig
-from .modeling import SpikeBertOutput, build_neuron
+from .modeling import SpikeBertOutput
+from .neurons import build_neuron
 
 DEVIATIONS = 3  # of the embeddings, on either side of their mean, that the rates cover
 
@@ -145,7 +146,7 @@ class SnnTextCnnForSequenceClassification(TextCnnPreTrainedModel):
             else:
                 weight = seen[:, None].to(y.dtype)
                 pooled.append((y * weight).sum(-1) / weight.sum(-1))
-        fired = self.neuron(torch.cat(pooled, -1))
+        fired, _ = self.neuron(torch.cat(pooled, -1))
         steps = self.classifier(self.dropout(fired)).float()
         return SpikeBertOutput(logits=steps.mean(0), step_logits=steps)
 

@@ -1,5 +1,9 @@
 // The gradient of a linear layer's weight, dW = dY^T X, on a processor's bfloat16 tiles (AMX).
 //
+// Of an update at 6 blocks x 384 on 2 threads of a Xeon with AMX a tenth and more: the library's product for
+// dW ran there at a third of the rate of the others. On Zen 4, by pairs of bfloat16, a product of our
+// own brought 2 % and is not here.
+//
 // Libraries copy dY transposed before they multiply, which takes longer than the product. Here a few
 // columns of dY are transposed in registers while they are in the cache. Sums are float, as is dW.
 //

@@ -1,4 +1,4 @@
-// What products.cpp, pairs.cpp, lookup.cpp and attention.cpp do with the registers of AVX-512.
+// What products.cpp and attention.cpp do with the registers of AVX-512.
 #pragma once
 #include <algorithm>
 #include <cstdint>
