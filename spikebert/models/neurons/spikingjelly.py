@@ -65,12 +65,6 @@ def _parameters(cls: type) -> dict[str, inspect.Parameter]:
     return {k: p for k, p in inspect.signature(cls).parameters.items() if p.kind in named}
 
 
-def neurons() -> list[str]:
-    """The names of all neurons that spike with a surrogate gradient."""
-    kinds = vars(_library("neuron")).items()
-    return sorted(f"sj.{name}" for name, cls in kinds if inspect.isclass(cls) and _spikes(cls))
-
-
 def _spikes(cls: type) -> bool:
     bases = not cls.__name__.endswith("BaseNode")
     return bases and issubclass(cls, nn.Module) and "surrogate_function" in _parameters(cls)
@@ -89,7 +83,7 @@ def _surrogate(name: str, alpha: float, options: Mapping[str, Any]) -> Any:
 
 
 def _can_spike(cls: type) -> bool:
-    return "spiking" in _parameters(cls)
+    return "spiking" in _parameters(cls) and not cls.__name__.endswith("Base")
 
 
 def _made(name: str, cls: type, arguments: dict[str, Any]) -> Any:
@@ -103,7 +97,10 @@ def _made(name: str, cls: type, arguments: dict[str, Any]) -> Any:
             fix=f"add model.neuron_options: {{{missing[0]}: ...}}, or choose another",
         )
     try:
-        return cls(**arguments)
+        made = cls(**arguments)
+        if issubclass(cls, _library("base").StepModule):
+            made.step_mode = "m"  # not all take it as an argument
+        return made
     except Exception as error:  # assertions, most of them without a word
         raise UserError(
             f"arguments of {name}",
@@ -116,7 +113,6 @@ def _made(name: str, cls: type, arguments: dict[str, Any]) -> Any:
 @functools.cache
 def surrogate_derivative(name: str) -> Callable[[Tensor, float], Tensor]:
     """g(u, alpha) of sj.<Name>, for neurons that are not spikingjelly's."""
-    _surrogate(name, 1.0, {})  # refused now if it cannot be made
 
     def g(u: Tensor, alpha: float) -> Tensor:
         with torch.enable_grad():
@@ -124,6 +120,15 @@ def surrogate_derivative(name: str) -> Callable[[Tensor, float], Tensor]:
             (found,) = torch.autograd.grad(_surrogate(name, alpha, {})(at).sum(), at)
         return found
 
+    try:
+        g(torch.linspace(-1, 1, 3), 1.0)
+    except RuntimeError as error:
+        raise UserError(
+            f"setting model.surrogate = {name}",
+            expected="a surrogate of a step, which takes a membrane below and above the threshold",
+            got=error,
+            fix="choose another, such as sj.Sigmoid",
+        ) from None
     return g
 
 
@@ -166,7 +171,7 @@ class SpikingJelly(nn.Module):
         }
         # One that counts spikes is the only one that its neuron runs with.
         own = known["surrogate_function"].default
-        if "max_spike_count" in _parameters(type(own)):
+        if isinstance(own, nn.Module) and "max_spike_count" in _parameters(type(own)):
             options, surrogate = {"max_spike_count": 4, **options}, f"sj.{type(own).__name__}"
         fire = _surrogate(surrogate, alpha, options)
         further = set(_parameters(type(fire))) if isinstance(fire, nn.Module) else set()
@@ -184,6 +189,8 @@ class SpikingJelly(nn.Module):
 
     @torch.no_grad()
     def _try(self, name: str, timesteps: int) -> None:
+        if torch.empty(0).is_meta:  # a folder is being loaded, of a model that has run
+            return
         x = torch.linspace(-1, 2, timesteps * 30).view(timesteps, 2, 3, 5)
         try:
             found: Any = self(x)[0]
@@ -196,7 +203,7 @@ class SpikingJelly(nn.Module):
                 expected="a neuron that turns currents [T, batch, tokens, width], of any width, "
                 "into spikes of that shape",
                 got=got,
-                fix=f"choose another of {', '.join(neurons())}",
+                fix="choose another, such as sj.ParametricLIFNode",
             )
 
     def _memories(self) -> list[Any]:
@@ -213,10 +220,11 @@ class SpikingJelly(nn.Module):
             module.reset()
             if state is not None:
                 module._memories.update(state[i])
-        wide = x.to(torch.promote_types(x.dtype, torch.float32)).contiguous()
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        wide = wide.reshape(*x.shape[:2], 1, -1, x.shape[-1])  # an image of one channel
         with torch.autocast(x.device.type, enabled=False):
             spikes = self.node(wide)
         after = tuple(dict(module._memories) for module in memories)
         for module in memories:
             module.reset()
-        return spikes.to(x.dtype), after
+        return spikes.view(x.shape).to(x.dtype), after
