@@ -25,6 +25,7 @@ class SpikeBertConfig(PreTrainedConfig, ModelSettings):
     pad_token_id: int | None = 0
     initializer_range: float = 0.02
     embedding_std: float = 0.5
+    attention: str = "spiking"
     neuron_options: dict[str, Any] | None = None  # further arguments of the neuron, by name
     plugins: dict[str, str] | None = None  # files that it needs, each with its SHA-256
 

@@ -14,8 +14,9 @@ Inside, time is the first axis; ids and logits are [B, N] and [B, C], as everywh
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +24,12 @@ from transformers import AutoModel, AutoModelForSequenceClassification, PreTrain
 from transformers.utils import ModelOutput
 
 from ..errors import UserError
+from ..utils.validation import nearest
 from .attention import Projection, SpikingSelfAttention
 from .configuration import SpikeBertConfig
 from .neurons import Spiking, State, build_neuron, spike
 from .objective import gold_loss
+from .plugins import claim, register
 
 
 @dataclass
@@ -40,6 +43,40 @@ class SpikeBertOutput(ModelOutput):
     hidden_states: tuple[Tensor, ...] | None = None  # one [T, B, N, D] per block
     embeddings: Tensor | None = None  # [B, N, D], before they become spikes
     state: State | None = None  # of the neurons after the last step, where it was asked for
+
+
+def _configured(config: SpikeBertConfig) -> nn.Module:
+    return build_neuron(config, config.threshold)
+
+
+# What turns the current of the embeddings into spikes: a neuron of a configuration, or None for the
+# Heaviside function.
+ENCODERS: dict[str, Callable[[SpikeBertConfig], nn.Module | None]] = {
+    "heaviside": lambda _: None,
+    "lif": _configured,
+}
+ATTENTIONS: dict[str, Callable[..., nn.Module]] = {"spiking": SpikingSelfAttention}
+
+
+def register_encoder(name: str, encoder: Callable[[SpikeBertConfig], nn.Module]) -> None:
+    """Let `model.encoder: <name>` select what is called as a neuron is: encoder(config)."""
+    register("encoder", ENCODERS, name, encoder)
+
+
+def register_attention(name: str, attention: Callable[..., nn.Module]) -> None:
+    """Let `model.attention: <name>` select what is built and called as `SpikingSelfAttention`."""
+    register("attention", ATTENTIONS, name, attention)
+
+
+def _chosen(setting: str, name: str, known: dict[str, Any]) -> Any:
+    if name not in known:
+        raise UserError(
+            f"setting model.{setting}",
+            expected=f"one of {', '.join(known)}",
+            got=name,
+            fix=nearest(name, known, "choose one of them, or add a plugin that registers it"),
+        )
+    return known[name]
 
 
 def sinusoids(tokens: int, width: int) -> Tensor:
@@ -58,7 +95,7 @@ class SpikeBertEmbeddings(Spiking, nn.Module):
 
     def __init__(self, config: SpikeBertConfig):
         super().__init__()
-        self.timesteps, self.encoder = config.timesteps, config.encoder
+        self.timesteps = config.timesteps
         self.word_embeddings = nn.Embedding(
             config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id
         )
@@ -66,7 +103,7 @@ class SpikeBertEmbeddings(Spiking, nn.Module):
         if config.position == "learned":
             self.position_embeddings = Positions(config.max_position_embeddings, config.hidden_size)
         self.surrogate = config.surrogate, config.surrogate_alpha
-        self.neuron = build_neuron(config, config.threshold) if config.encoder == "lif" else None
+        self.neuron = _chosen("encoder", config.encoder, ENCODERS)(config)
         self.longest = config.max_position_embeddings
 
     def positions(self, x: Tensor) -> Tensor:
@@ -128,7 +165,7 @@ class SpikeBertBlock(Spiking, nn.Module):
     def __init__(self, config: SpikeBertConfig):
         super().__init__()
         self.membrane = config.residual == "membrane"
-        self.attention = SpikingSelfAttention(
+        self.attention = _chosen("attention", config.attention, ATTENTIONS)(
             config.hidden_size,
             config.num_attention_heads,
             lambda threshold: build_neuron(config, threshold),
@@ -159,11 +196,16 @@ class SpikeBertPreTrainedModel(PreTrainedModel):
     config_class = SpikeBertConfig
     base_model_prefix = "spikebert"
 
+    def __init__(self, config: SpikeBertConfig):
+        claim(config)
+        super().__init__(config)
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=self.config.initializer_range)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
         elif isinstance(module, nn.LayerNorm):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)

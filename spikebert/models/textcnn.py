@@ -28,6 +28,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from .configuration import SnnTextCnnConfig, TextCnnConfig
 from .modeling import SpikeBertOutput
 from .neurons import build_neuron
+from .plugins import claim
 
 DEVIATIONS = 3  # of the embeddings, on either side of their mean, that the rates cover
 
@@ -39,6 +40,7 @@ class TextCnnPreTrainedModel(PreTrainedModel):
     base_model_prefix = ""
 
     def __init__(self, config: TextCnnConfig):
+        claim(config)
         super().__init__(config)
         self.margin = max(config.widths) - 1  # windows that hang over an end of the sentence
         self.word_embeddings = nn.Embedding(

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 from ...utils.validation import nearest
+from ..plugins import register
 from .lif import LIF, lif, lif_step
 from .spikingjelly import SpikingJelly
-from .surrogate import SURROGATES, spike
+from .surrogate import SURROGATES, Surrogate, spike
 
 State = dict[nn.Module, Any]  # of each layer of neurons, what it returned
 
@@ -30,6 +31,16 @@ class Neuron(Protocol):
 
 
 NEURONS: dict[str, type[nn.Module]] = {"lif": LIF}
+
+
+def register_neuron(name: str, cls: type[nn.Module]) -> None:
+    """Let `model.neuron: <name>` select a class of a file outside the package."""
+    register("neuron", NEURONS, name, cls)
+
+
+def register_surrogate(name: str, derivative: Surrogate) -> None:
+    """Let `model.surrogate: <name>` select g(u, alpha), elementwise, of a file outside."""
+    register("surrogate", SURROGATES, name, derivative)
 
 
 def build_neuron(config: Any, threshold: float) -> nn.Module:
@@ -98,5 +109,7 @@ __all__ = [
     "lif",
     "lif_step",
     "neurons_of",
+    "register_neuron",
+    "register_surrogate",
     "spike",
 ]
