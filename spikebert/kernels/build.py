@@ -15,7 +15,6 @@ from pathlib import Path
 import filelock
 
 SOURCES = tuple(sorted(Path(__file__).with_name("csrc").glob("*.cpp")))
-HEADER = Path(__file__).with_name("csrc") / "registers.h"
 # The membrane's sums are not contracted, so that fp32 spikes are bitwise the plain neuron's.
 FLAGS = ("-O3", "-ffp-contract=off", "-fno-math-errno", "-std=c++17", "-shared", "-fPIC")
 # Best first; compilers differ in what they know.
@@ -70,7 +69,7 @@ def library() -> ctypes.CDLL | None:
     command = compiler()
     if command is None:
         return None
-    sources = [source.read_text(encoding="utf-8") for source in (*SOURCES, HEADER)]
+    sources = [source.read_text(encoding="utf-8") for source in SOURCES]
     parts = (*sources, command, *FLAGS, *map(str, OPTIONAL), _processor(command))
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     target = _folder() / f"kernel-{digest}.so"

@@ -111,15 +111,6 @@ class Form:
         return [pointer(y, first), pointer(shift, first), pointer(weight), pointer(bias)]
 
 
-def _run(name: str, tensors: Sequence[Tensor], *sizes: int) -> int:
-    """Call a function of the library on contiguous tensors, sizes and the number of threads."""
-    lib = library()
-    assert lib is not None
-    numbers = map(ctypes.c_int64, (*sizes, torch.get_num_threads()))
-    found: int = getattr(lib, name)(*map(pointer, tensors), *numbers)
-    return found
-
-
 def weight_gradient(dy: Tensor, x: Tensor) -> Tensor:
     """dy^T x, [N, K], of dy [M, N] and x [..., K] of M rows; in float32 where the processor has
     bfloat16 tiles and N and K are multiples of 32, else torch's product in their dtype."""
@@ -129,50 +120,15 @@ def weight_gradient(dy: Tensor, x: Tensor) -> Tensor:
     if not ours or lib is None or not lib.has_tiles():
         return dy.T @ x
     out = dy.new_empty(width, x.shape[1], dtype=torch.float32)
-    _run("weight_gradient_by_tiles", (dy.contiguous(), x.contiguous(), out), rows, *out.shape)
+    dy, x = dy.contiguous(), x.contiguous()
+    sizes = map(ctypes.c_int64, (rows, *out.shape, torch.get_num_threads()))
+    lib.weight_gradient_by_tiles(*map(pointer, (dy, x, out)), *sizes)
     return out
 
 
 def precision_of(x: Tensor) -> torch.dtype:
     """What products of x on the processor are made in: autocast's dtype, or x's."""
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-
-
-def counts_spikes(x: Tensor, heads: int) -> bool:
-    """Whether `attend` can run on spikes made of x [..., D]: in bfloat16, on a processor that has
-    it, with heads whose width is a multiple of 32."""
-    fits = precision_of(x) == torch.bfloat16 and x.shape[-1] // heads % 32 == 0
-    lib = library() if fits else None
-    return lib is not None and bool(lib.has_counts())
-
-
-class _Attend(torch.autograd.Function):
-    """Q, K and V, binary, to (Q K^T) V; see attention.cpp."""
-
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-        steps, batch, tokens, width = q.shape
-        ctx.sizes = (steps * batch, tokens, heads, width // heads)
-        ctx.save_for_backward(q, k, v)
-        y = torch.empty_like(q)
-        _run("attention_forward", (q, k, v, y), *ctx.sizes)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        given = ctx.saved_tensors
-        grads = [torch.empty_like(x) for x in given]
-        grad = grad.to(given[0].dtype).contiguous()
-        _run("attention_backward", (*given, grad, *grads), *ctx.sizes)
-        return *grads, None
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """(Q K^T) V of each head: binary spikes [T, B, N, D] in bfloat16 -> counts [T, B, N, D].
-
-    Where `counts_spikes`; the values are those of `attention.product`, bit by bit.
-    """
-    return _Attend.apply(q.contiguous(), k.contiguous(), v.contiguous(), heads)
 
 
 class _Fused(torch.autograd.Function):

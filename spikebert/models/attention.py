@@ -24,15 +24,10 @@ def product(q: Tensor, k: Tensor, v: Tensor, order: str = "auto") -> Tensor:
     The orders agree exactly as long as the counts, at most N d, are exact in the dtype: up to
     2^24 in float32, 2^8 in bfloat16, beyond which bfloat16 rounds.
     """
-    if cheaper(q.shape[-2], q.shape[-1], order) == "qk_first":
-        return (q @ k.mT) @ v
-    return q @ (k.mT @ v)
-
-
-def cheaper(tokens: int, width: int, order: str = "auto") -> str:
-    """The order that costs less for heads of `width`, unless one is asked for."""
-    macs = product_macs(tokens, width)
-    return min(macs, key=macs.__getitem__) if order == "auto" else order
+    macs = product_macs(q.shape[-2], q.shape[-1])
+    if order == "auto":
+        order = min(macs, key=macs.__getitem__)
+    return (q @ k.mT) @ v if order == "qk_first" else q @ (k.mT @ v)
 
 
 class Projection(nn.Module):

@@ -15,16 +15,8 @@ from typing import Any, TypeVar, cast
 from torch import Tensor, nn
 
 from ..kernels.build import library
-from ..kernels.ops import (
-    DTYPES,
-    SURROGATE_NUMBERS,
-    attend,
-    counts_spikes,
-    merge,
-    norm_lif,
-    project,
-)
-from .attention import Projection, SpikingSelfAttention, cheaper, one_step, product
+from ..kernels.ops import DTYPES, SURROGATE_NUMBERS, merge, norm_lif, project
+from .attention import Projection, SpikingSelfAttention, one_step, product
 from .modeling import SpikeBertBlock, SpikeBertEmbeddings, SpikingMlp
 from .neurons import LIF, Spiking, State
 
@@ -88,8 +80,7 @@ class FusedEmbeddings(_Fused, SpikeBertEmbeddings):
 
 
 class FusedAttention(_Fused, SpikingSelfAttention):
-    """One product for Q, K and V, and no copy to split heads, leave padding out or scale; spikes in
-    bfloat16 are counted by `attend`, where it runs."""
+    """One product for Q, K and V, and no copy to split heads, leave padding out or scale."""
 
     def context(self, x: Tensor, mask: Tensor | None = None, state: State | None = None) -> Tensor:
         projections = [self.query, self.key, self.value]
@@ -102,14 +93,8 @@ class FusedAttention(_Fused, SpikingSelfAttention):
             return super().context(x, mask, state)
         settings: dict[str, Any] = cast(LIF, neurons[0]).settings
         after: dict[str, Any] = cast(LIF, self.attention_neuron).settings
-        width = self.query.linear.out_features // self.heads
-        first = cheaper(x.shape[2], width, self.order)
-        counted = first == "qk_first" and counts_spikes(x, self.heads)
         layers = [(p.linear, p.norm) for p in projections]
-        heads = 0 if counted else self.heads
-        q, k, v = project(one_step(x), layers, heads, mask, len(x), **settings)
-        if counted:
-            return norm_lif(attend(q, k, v, self.heads), scale=self.scale, **after)
+        q, k, v = project(one_step(x), layers, self.heads, mask, len(x), **settings)
         return merge(product(q, k, v, self.order), self.scale, **after)
 
 

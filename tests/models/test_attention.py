@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from spikebert.kernels.build import library
-from spikebert.kernels.ops import attend, counts_spikes
 from spikebert.models.attention import SpikingSelfAttention, product
 from spikebert.models.flops import product_macs
 from spikebert.models.fuse import fire_projection, fuse
@@ -104,57 +103,3 @@ def test_fused_is_near_plain_in_bfloat16(given, steps):
         if not name.endswith("linear.bias"):  # before a norm it hardly matters: mostly rounding
             likeness = torch.cosine_similarity(gradients[name].flatten(), value.flatten(), 0)
             assert likeness > 0.98, (name, likeness)
-
-
-COUNTED = pytest.mark.skipif(
-    library() is None or not library().has_counts(), reason="no compiler, or no AVX512-BF16"
-)
-
-
-@COUNTED
-@pytest.mark.parametrize("tokens", [1, 2, 7, 26, 33, 63, 100])
-@pytest.mark.parametrize("width", [32, 64, 96, 160])
-def test_counted_attention_equals_the_product(tokens, width):
-    """Forward to the bit; the gradients' sums may round elsewhere."""
-    steps, batch, heads = 2, 3, 2
-    size = (steps, batch, tokens, heads * width)
-    q, k, v = (spikes(*size, seed=s).bfloat16().requires_grad_() for s in range(3))
-    k.data[:, 1, tokens // 2 :] = v.data[:, 1, tokens // 2 :] = 0  # padding
-    grad = torch.randn(size, generator=torch.Generator().manual_seed(4)).bfloat16()
-    found = attend(q, k, v, heads)
-    split = [x.detach().unflatten(-1, (heads, -1)).transpose(2, 3) for x in (q, k, v)]
-    split = [x.contiguous().requires_grad_() for x in split]
-    expected = product(*split, "qk_first")
-    assert torch.equal(found, expected.transpose(2, 3).flatten(-2))
-    found.backward(grad)
-    expected.backward(grad.unflatten(-1, (heads, -1)).transpose(2, 3))
-    for ours, theirs in zip((q, k, v), split, strict=True):
-        wanted = theirs.grad.transpose(2, 3).flatten(-2).float()
-        torch.testing.assert_close(
-            ours.grad.float(), wanted, rtol=2e-2, atol=4e-3 * wanted.abs().max().item()
-        )
-
-
-@COUNTED
-def test_counted_attention_is_where_it_can_run():
-    x = spikes(2, 3, 7, 64)
-    assert counts_spikes(x.bfloat16(), 2)
-    assert not counts_spikes(x, 2)
-    assert not counts_spikes(x.bfloat16(), 4)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert counts_spikes(x, 2)
-
-
-@COUNTED
-@pytest.mark.parametrize(("given", "steps"), [(1, 1), (4, 4), (7, 7), (1, 4)])
-def test_the_layer_is_the_same_with_counts_and_with_products(given, steps, monkeypatch):
-    found = []
-    for counted in (True, False):
-        if not counted:
-            monkeypatch.setattr("spikebert.models.fuse.counts_spikes", lambda *_: False)
-        found.append(fused_and_plain(given, steps, torch.bfloat16, 2, 64)[0])
-    (ours, gradients), (plain, expected) = found
-    assert torch.equal(ours, plain)
-    for name, value in expected.items():
-        near = {"rtol": 2e-2, "atol": 4e-3 * value.abs().max().item()}
-        torch.testing.assert_close(gradients[name], value, **near, msg=name)
