@@ -1,30 +1,18 @@
 """What training and inference cost, measured side by side in one process.
 
-Four builds of one shape, on the same sentences:
-
-    ours          this package as it trains: length buckets, a mask, bfloat16, fused layers
-    plain         the same without the fused layers
-    field         what the field usually runs: spikingjelly's neuron, float32, no mask, every
-                  sentence padded to one length
-    dense         a BERT of the same width and depth, trained as ours is
-
-Builds take turns, so that a slower minute of the machine falls on all of them, on batches whose
-lengths stand for the corpus. The *floor* of a step is the time of its matrix products alone, run by
-torch one after the other in bfloat16 in the same rounds. Memory is the peak of a process of its own
-for each build.
+Four builds of one shape (`builds`) take turns on the same sentences, so that a slower minute of the
+machine falls on all of them, on batches whose lengths stand for the corpus. The *floor* of a step
+is the time of its matrix products alone, run by torch one after the other in bfloat16 in the same
+rounds. Memory is the peak of a process of its own for each build.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any
@@ -36,106 +24,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from ..config.settings import ModelSettings
-from ..data.corpus import read_rows
-from ..errors import UserError
 from ..models.attention import product
 from ..models.flops import product_macs, product_shapes, training_macs
-from ..models.fuse import fuse
-from ..models.students import classifier, new_student
 from ..training.loop import keep_freed_memory, peak_rss_bytes, use_bf16
 from ..training.steps import COMMIT, hardware, versions
-from ..training.tokenization import by_length, collator, encode, load_tokenizer
-
-BUILDS = ("ours", "plain", "field", "dense")
-Batch = dict[str, Tensor]
-
-
-@dataclass
-class Build:
-    """A model with its optimiser, and how it is fed."""
-
-    name: str
-    model: nn.Module
-    optimiser: torch.optim.Optimizer
-    padded: bool
-    bf16: bool
-    masked: bool = True
-
-    @classmethod
-    def make(
-        cls,
-        name: str,
-        shape: ModelSettings,
-        tokenizer: PreTrainedTokenizerBase,
-        seed: int = 0,
-        learning_rate: float = 1e-3,
-    ) -> Build:
-        torch.manual_seed(seed)
-        field, ours = name == "field", name in ("ours", "dense")
-        if field:
-            shape = dataclasses.replace(shape, neuron="sj.LIFNode")
-        config = new_student(shape, tokenizer, dense=name == "dense", num_labels=2)
-        model: nn.Module = fuse(classifier(config), name == "ours")
-        optimiser = torch.optim.AdamW(model.parameters(), learning_rate, fused=ours)
-        return cls(name, model, optimiser, field, not field and use_bf16("auto"), not field)
-
-    def autocast(self) -> AbstractContextManager:
-        return torch.autocast("cpu", torch.bfloat16) if self.bf16 else nullcontext()
-
-    def inputs(self, batch: Batch, length: int) -> Batch:
-        """The batch as it is, or padded to `length`, with its mask or without."""
-        names = ("input_ids", "attention_mask") if self.masked else ("input_ids",)
-        more = length - batch["input_ids"].shape[1] if self.padded else 0
-        return {
-            "labels": batch["labels"],
-            **{name: nn.functional.pad(batch[name], (0, more)) for name in names},
-        }
-
-    def train(self, batch: Batch) -> Tensor:
-        """One update; the loss."""
-        self.model.train()
-        with self.autocast():
-            loss = self.model(**batch).loss
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimiser.step()
-        self.optimiser.zero_grad()
-        return loss.detach()
-
-    @torch.inference_mode()
-    def infer(self, batch: Batch) -> Tensor:
-        """Logits [B, C]."""
-        self.model.eval()
-        with self.autocast():
-            logits: Tensor = self.model(**{k: v for k, v in batch.items() if k != "labels"}).logits
-        return logits.float()
-
-
-def read_batches(
-    corpus: Path, split: str, tokenizer: PreTrainedTokenizerBase, size: int, length: int
-) -> list[Batch]:
-    """Full batches of neighbours in length, in an order drawn with a fixed seed."""
-    examples = by_length(encode(read_rows(corpus / f"{split}.jsonl"), tokenizer, length))
-    collate = collator(tokenizer)
-    batches = [
-        dict(collate(examples[i : i + size])) for i in range(0, len(examples) - size + 1, size)
-    ]
-    if not batches:
-        raise UserError(
-            f"rows of {split} in {corpus}",
-            expected=f"{size} or more, a batch",
-            got=len(examples),
-            fix="lower --batch-size, or take a larger corpus",
-        )
-    order = torch.randperm(len(batches), generator=torch.Generator().manual_seed(0)).tolist()
-    return [batches[i] for i in order]
-
-
-def seconds(function: Callable[..., object], *arguments: object) -> float:
-    """How long a call takes."""
-    start = time.perf_counter()
-    function(*arguments)
-    return time.perf_counter() - start
+from ..training.tokenization import load_tokenizer
+from .builds import BUILDS, Batch, Build, read_batches, seconds
 
 
 def run_products(shape: ModelSettings, rows: int, tokens: int) -> None:

@@ -11,9 +11,8 @@ from ..config.registry import BASE, RunId
 from ..data.corpus import STATS, read_rows, read_stats
 from ..errors import UserError
 from ..records.energy import EnergyRecord, mean, percentile
-from ..training.tokenization import encode
 from .energy import measure
-from .predict import load
+from .predict import encode_unlabelled, load
 
 LONGEST = 512  # of a network that takes sentences of any length
 
@@ -54,8 +53,7 @@ def measure_folder(
             fix="change it",
         )
     rows = read_rows(corpus / f"{split}.jsonl")[:limit]
-    unlabelled = [{k: v for k, v in row.items() if k != "label"} for row in rows]
-    texts = encode(unlabelled, tokenizer, min(longest, max_length))
+    texts = encode_unlabelled(rows, tokenizer, min(longest, max_length))
     tokens = sorted(len(text["input_ids"]) for text in texts)
     ids = torch.zeros(1, length, dtype=torch.long)
     timesteps = getattr(config, "timesteps", None)  # of a spiking network

@@ -87,6 +87,14 @@ def load(folder: str | Path) -> tuple[Any, PreTrainedTokenizerBase]:
     return model, tokenizer
 
 
+def encode_unlabelled(
+    rows: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> list[dict[str, Any]]:
+    """`encode` of rows whose labels, if any, are not to be seen."""
+    texts = [{k: v for k, v in row.items() if k != "label"} for row in rows]
+    return encode(texts, tokenizer, max_length)
+
+
 def early_exit_curve(
     folder: str | Path,
     corpus: Path,

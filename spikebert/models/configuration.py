@@ -4,7 +4,6 @@ and of the convolutional networks it is compared with."""
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
 
@@ -25,8 +24,6 @@ class SpikeBertConfig(PreTrainedConfig, ModelSettings):
     pad_token_id: int | None = 0
     initializer_range: float = 0.02
     embedding_std: float = 0.5
-    attention: str = "spiking"
-    neuron_options: dict[str, Any] | None = None  # further arguments of the neuron, by name
     plugins: dict[str, str] | None = None  # files that it needs, each with its SHA-256
 
     def __post_init__(self, **kwargs: object) -> None:

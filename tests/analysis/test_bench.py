@@ -7,13 +7,12 @@ import torch
 from typer.testing import CliRunner
 
 from spikebert.analysis.bench import (
-    BUILDS,
-    Build,
     attention_orders,
     growth,
     run_products,
     spread,
 )
+from spikebert.analysis.builds import BUILDS, Build
 from spikebert.cli import app
 from spikebert.config.settings import ModelSettings
 from spikebert.data.corpus import write_rows

@@ -7,7 +7,9 @@ import torch
 
 from spikebert.analysis.early_exit import exit_early
 from spikebert.analysis.probes import spike_counts
+from spikebert.config import registry
 from spikebert.errors import UserError
+from spikebert.kernels.ops import SURROGATE_NUMBERS
 from spikebert.models import modeling, neurons, plugins
 from spikebert.models.configuration import SpikeBertConfig
 from spikebert.models.fuse import fuse
@@ -56,17 +58,17 @@ SMALL = {"hidden_size": 26, "num_hidden_layers": 2, "num_attention_heads": 2, "t
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
     """The file, run; what it registers is forgotten afterwards."""
-    for registry in (neurons.NEURONS, neurons.SURROGATES, modeling.ENCODERS, modeling.ATTENTIONS):
+    for entries in (neurons.NEURONS, neurons.SURROGATES, modeling.ENCODERS, modeling.ATTENTIONS):
         for name in SETTINGS.values():
-            monkeypatch.delitem(registry, name, raising=False)
+            monkeypatch.delitem(entries, name, raising=False)
     monkeypatch.setattr(plugins, "_FILES", {})
     file = tmp_path / "mine.py"
     file.write_text(SOURCE, encoding="utf-8")
     run(file)
     yield file
-    for registry in (neurons.NEURONS, neurons.SURROGATES, modeling.ENCODERS, modeling.ATTENTIONS):
+    for entries in (neurons.NEURONS, neurons.SURROGATES, modeling.ENCODERS, modeling.ATTENTIONS):
         for name in SETTINGS.values():
-            registry.pop(name, None)
+            entries.pop(name, None)
 
 
 def run(file):
@@ -76,10 +78,9 @@ def run(file):
 
 def student(**settings):
     torch.manual_seed(0)
-    config = SpikeBertConfig(vocab_size=37, num_labels=3, **SMALL)
-    for name, value in settings.items():
-        setattr(config, name, value)
-    return SpikeBertForSequenceClassification(config)
+    return SpikeBertForSequenceClassification(
+        SpikeBertConfig(vocab_size=37, num_labels=3, **SMALL | settings)
+    )
 
 
 def batch():
@@ -135,3 +136,14 @@ def test_a_model_that_needs_no_plugin_names_none():
 def test_a_name_of_the_package_is_taken():
     with pytest.raises(UserError, match="neuron lif of"):
         neurons.register_neuron("lif", torch.nn.Identity)
+
+
+def test_the_configuration_knows_the_parts_of_the_package():
+    known = {
+        registry.NEURONS: neurons.NEURONS,
+        registry.SURROGATES: neurons.SURROGATES,
+        registry.ENCODERS: modeling.ENCODERS,
+        registry.ATTENTIONS: modeling.ATTENTIONS,
+    }
+    assert all(names == tuple(parts) for names, parts in known.items())
+    assert set(SURROGATE_NUMBERS) <= set(registry.SURROGATES)
