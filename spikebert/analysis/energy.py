@@ -31,7 +31,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import UserError
 from ..models.flops import product_macs
-from ..models.neurons import NEURONS
 from ..records.energy import (
     CONVENTIONS,
     DENSE,
@@ -168,7 +167,7 @@ def watch(
         timesteps: T of a network, time first, in which an input [1, ...] stands for T equal steps.
         products: rules for attention, by class name.
 
-    Neurons of this package run without their fused kernel meanwhile, since it calls no layer.
+    Layers with hooks on them run in their plain form meanwhile, see `models.fuse`.
     """
     layers: Layers = {}
     handles = []
@@ -184,15 +183,15 @@ def watch(
         return hook
 
     def operand_hook(name: str, macs: Callable[[Tensor], int]) -> Callable[..., None]:
-        return lambda _, __, x: enter(name, x, macs(x))
+        def hook(_: nn.Module, __: Any, out: Any) -> None:
+            x = out[0] if isinstance(out, tuple) else out  # neurons return their state, too
+            enter(name, x, macs(x))
+
+        return hook
 
     quick = torch.backends.mha.get_fastpath_enabled()  # it calls none of the layers within
-    fused = [m for m in model.modules() if isinstance(m, tuple(NEURONS.values()))]
-    fused = [m for m in fused if getattr(m, "fused", False)]
     try:
         torch.backends.mha.set_fastpath_enabled(False)
-        for neuron in fused:
-            neuron.fused = False  # type: ignore[assignment]
         for name, module in model.named_modules():
             if isinstance(module, nn.Linear | _ConvNd):
                 handles.append(module.register_forward_hook(layer_hook(name), with_kwargs=True))
@@ -206,8 +205,6 @@ def watch(
         torch.backends.mha.set_fastpath_enabled(quick)
         for handle in handles:
             handle.remove()
-        for neuron in fused:
-            neuron.fused = True  # type: ignore[assignment]
 
 
 Sample = Tensor | Mapping[str, Any]

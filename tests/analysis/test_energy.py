@@ -19,7 +19,7 @@ from spikebert.analysis.energy_corpus import measure_folder
 from spikebert.cli import app
 from spikebert.config.schema import MODELS
 from spikebert.errors import UserError
-from spikebert.models.neurons.fused import has_kernel
+from spikebert.models.fuse import PLAIN, available, fuse
 from spikebert.records.energy import (
     Charge,
     ConventionEnergy,
@@ -192,29 +192,24 @@ def test_kinds_of_inputs_follow_the_residual() -> None:
 
 
 def test_hooks_come_off_and_the_kernel_comes_back() -> None:
-    model = student()
-    neurons = [m for m in model.modules() if hasattr(m, "fused")]
-    for neuron in neurons:
-        neuron.fused = True
+    model = fuse(student())
+    fast = [m for m in model.modules() if type(m) in PLAIN]
 
     def crash() -> None:
         with watch(model, time_first=True):
-            assert not any(neuron.fused for neuron in neurons)
             model(torch.zeros(1, 3, dtype=torch.long), labels="no labels")
 
     with pytest.raises((TypeError, AttributeError)):
         crash()
     assert not any(module._forward_hooks for module in model.modules())
-    assert all(neuron.fused for neuron in neurons)
+    assert fast
+    assert all(type(m) in PLAIN for m in fast)
 
 
-@pytest.mark.skipif(not has_kernel(torch.zeros(1)), reason="no C++ compiler")
+@pytest.mark.skipif(not available(), reason="no C++ compiler")
 def test_fused_neurons_are_measured_as_plain_ones() -> None:
     plain = measure(student(), [ids(5)], ids(9), time_first=True, timesteps=3)
-    model = student()
-    for module in model.modules():
-        if hasattr(module, "fused"):
-            module.fused = True
+    model = fuse(student())
     assert measure(model, [ids(5)], ids(9), time_first=True, timesteps=3) == plain
 
 

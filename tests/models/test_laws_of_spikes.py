@@ -12,11 +12,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from spikebert.analysis.energy import count_macs, measure
+from spikebert.kernels.build import library
+from spikebert.kernels.ops import norm_lif
 from spikebert.models.attention import product
 from spikebert.models.configuration import SpikeBertConfig
 from spikebert.models.modeling import SpikeBertForSequenceClassification, masked_mean
 from spikebert.models.neurons import lif
-from spikebert.models.neurons.fused import available, fused_lif
 from spikebert.records.energy import (
     CONVENTIONS,
     DENSE,
@@ -54,12 +55,12 @@ def spikes(seed: int, *shape: int, most: int = 1) -> torch.Tensor:
 
 
 @given(NEURON, SEED, SIZE, SIZE, SIZE)
-@pytest.mark.skipif(not available(), reason="no compiler")
+@pytest.mark.skipif(library() is None, reason="no compiler")
 def test_fused_neurons_are_the_plain_ones(
     neuron: dict[str, Any], seed: int, steps: int, rows: int, width: int
 ) -> None:
     found = []
-    for form in (fused_lif, lambda x, **keys: lif(x, **keys)[0]):
+    for form in (norm_lif, lambda x, **keys: lif(x, **keys)[0]):
         x = normal(seed, steps, rows, width).requires_grad_()
         out = form(x, **neuron)
         out.backward(normal(seed + 1, steps, rows, width))
