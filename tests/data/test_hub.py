@@ -15,10 +15,10 @@ from hub_server import TOKEN, Hub, Repository, serving
 from hub_worker import Result, run, worker
 from transformers import BertConfig, BertModel, BertTokenizer
 
-from spikebert.config.settings import check
-from spikebert.config.specs import CORPUS_SCHEMA, TEACHER_SCHEMA
+from spikebert.config.datasets import Corpus, Teacher
 from spikebert.data import hub as client
 from spikebert.errors import UserError
+from spikebert.utils.validation import validate
 
 WORDS = ["a", "the", "film", "plot", "is", "was", "very", "good"]
 WORDS += ["bad", "warm", "dull", "funny", "long", "cast", "story", "scene"]
@@ -200,7 +200,7 @@ def test_a_reference_that_moves_is_told_and_written_down(hub, online, tmp_path):
 def test_a_branch_is_refused(hub, online, tmp_path, bert):
     publish(hub, bert, kind="")
     with pytest.raises(UserError, match="pin the 40 hexadecimal digits"):
-        check({"source": "hub", "repository": hub.name, "revision": "main"}, TEACHER_SCHEMA, "en")
+        validate(Teacher, {"source": "hub", "repository": hub.name, "revision": "main"}, "en")
     assert is_one_screen(teacher(online, hub, tmp_path, "main"), "pin the 40 hexadecimal digits")
     assert not hub.requests
 
@@ -453,6 +453,6 @@ def test_data_files_in_the_schema():
     file = {"source": "hub", "repository": "o/x", "revision": COMMIT, "hub_split": "train"}
     file |= {"text_column": "text", "data_files": {"train.parquet": "0" * 64}}
     spec = {"language": "en", "description": "d", "labels": ["a", "b"], "files": [file]}
-    check(spec, CORPUS_SCHEMA, "set")
+    validate(Corpus, spec, "set")
     with pytest.raises(UserError, match=r"files\.0\.data_files\.train\.parquet"):
-        check(spec | {"files": [file | {"data_files": {"train.parquet": "1"}}]}, CORPUS_SCHEMA, "s")
+        validate(Corpus, spec | {"files": [file | {"data_files": {"train.parquet": "1"}}]}, "s")

@@ -7,8 +7,8 @@ import torch
 from tokenizers import BertWordPieceTokenizer
 from transformers import BertTokenizer, DistilBertTokenizer
 
+from spikebert.config.datasets import metric_of
 from spikebert.config.settings import AugmentSettings
-from spikebert.config.tasks import metric_of
 from spikebert.data.augment import augment
 from spikebert.data.corpus import make_corpus, read_held_out, read_rows, write_rows
 from spikebert.data.leaks import find_leaks

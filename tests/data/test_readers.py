@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from spikebert.config.specs import FORMATS
+from spikebert.config.datasets import FORMATS
 from spikebert.data import readers
 from spikebert.data.readers import LABELLINGS, NEUTRAL, READERS, Raw, decode, register_reader
 from spikebert.errors import UserError

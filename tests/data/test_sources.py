@@ -11,11 +11,11 @@ import zipfile
 
 import pytest
 
-from spikebert.config.settings import check
-from spikebert.config.specs import CORPUS_SCHEMA, TEACHER_SCHEMA, UNLABELLED_SCHEMA
+from spikebert.config.datasets import Corpus, Teacher, UnlabelledText
 from spikebert.data import archives, hub, teachers
 from spikebert.data import download as sources
 from spikebert.errors import UserError
+from spikebert.utils.validation import validate
 
 COMMIT = "d61ded09c99c0199d8c5bca946cd65864de2b296"
 
@@ -280,9 +280,9 @@ CORPUS = {"language": "en", "description": "d", "labels": ["a", "b"], "files": [
 
 
 def test_schemas_take_what_they_should():
-    check(CORPUS, CORPUS_SCHEMA, "mr")
-    check({"description": "d", "files": [URL]}, UNLABELLED_SCHEMA, "en")
-    check({"source": "pretrain"}, TEACHER_SCHEMA, "zh")
+    validate(Corpus, CORPUS, "mr")
+    validate(UnlabelledText, {"description": "d", "files": [URL]}, "en")
+    validate(Teacher, {"source": "pretrain"}, "zh")
 
 
 @pytest.mark.parametrize(
@@ -298,11 +298,11 @@ def test_schemas_take_what_they_should():
 )
 def test_schemas_name_the_wrong_key(change, message):
     with pytest.raises(UserError, match=message):
-        check(CORPUS | {"files": [URL | change]}, CORPUS_SCHEMA, "mr")
+        validate(Corpus, CORPUS | {"files": [URL | change]}, "mr")
 
 
 def test_hub_revisions_are_pinned():
     spec = {"source": "hub", "repository": "google-bert/bert-base-cased", "revision": "main"}
     with pytest.raises(UserError, match="pin the 40 hexadecimal digits"):
-        check(spec, TEACHER_SCHEMA, "en")
-    check(spec | {"revision": "refs/convert/parquet"}, TEACHER_SCHEMA, "en")
+        validate(Teacher, spec, "en")
+    validate(Teacher, spec | {"revision": "refs/convert/parquet"}, "en")

@@ -8,6 +8,7 @@ import torch
 from toy import MODEL, QUICK, outputs, write_rows
 
 from spikebert.analysis.predict import early_exit_curve, load, predict
+from spikebert.config.datasets import METRICS
 from spikebert.config.settings import (
     DenseStage2Settings,
     DirectSettings,
@@ -18,7 +19,6 @@ from spikebert.config.settings import (
     TextCnnSettings,
     TfidfSettings,
 )
-from spikebert.config.specs import METRICS
 from spikebert.errors import UserError
 from spikebert.records.metrics import SCORES, headline, scores
 from spikebert.records.predictions import read_predictions
