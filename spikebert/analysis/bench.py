@@ -44,10 +44,10 @@ from ..models.attention import product
 from ..models.flops import product_macs, product_shapes, training_macs
 from ..models.neurons import LIF
 from ..models.students import classifier, new_student
-from ..training.loop import keep_freed_memory, peak_rss_bytes, set_fused, use_bf16
-from ..training.steps import COMMIT, hardware, versions
+from ..training.loop import keep_freed_memory, set_fused, use_bf16
 from ..training.table_adamw import TableAdamW, clip_grad_norm, tables_of
 from ..training.tokenization import by_length, collator, encode, load_tokenizer
+from ..utils.provenance import COMMIT, hardware, peak_rss_bytes, versions
 
 BUILDS = ("ours", "plain", "field", "dense")
 Batch = dict[str, Tensor]
@@ -333,10 +333,15 @@ def memory_by_timesteps(
     found: dict[str, dict[str, dict[str, int]]] = {}
     for build in builds:
         for timesteps in steps:
-            settings = json.dumps({**shape, "timesteps": timesteps})
             command = [sys.executable, "-m", "spikebert", "bench", "--memory-of", build]
+            size = {
+                "--layers": shape["num_hidden_layers"],
+                "--width": shape["hidden_size"],
+                "--heads": shape["num_attention_heads"],
+                "--timesteps": timesteps,
+            }
             run = subprocess.run(
-                [*command, "--model", settings, *arguments],
+                [*command, *(str(word) for pair in size.items() for word in pair), *arguments],
                 capture_output=True,
                 text=True,
                 check=True,

@@ -17,7 +17,7 @@ from spikebert.data.corpus import write_rows
 from spikebert.kernels.ops import library
 from spikebert.training.checkpoints import MINUTES_VARIABLE, Checkpoints, checkpoint_folder
 from spikebert.training.loop import fit
-from spikebert.training.steps import train_tokenizer
+from spikebert.training.steps.pretrain import train_tokenizer
 from spikebert.training.streaming import Stream
 from spikebert.training.table_adamw import TableAdamW, tables_of
 from spikebert.training.tokenization import collator
