@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ...config.plan import Run
 from ...config.settings import TrainingSettings, digest
 from ...config.datasets import ACCURACY, SPLITS, metric_of
 from ...data.corpus import AGAIN, read_classes, read_labelled, read_stats
@@ -28,27 +29,6 @@ from ..teacher_cache import Cache, Collate, Example, ask
 from ..tokenization import collator, encode
 
 TOLD = ("id", "dataset", "source", "model", "variant", "seed")  # of a run, by its record
-
-
-class Run(Protocol):
-    """What a step has to know of the run that it trains, as `config.plan.Run` does."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def dataset(self) -> str: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def variant(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def teacher(self) -> str | None: ...
-    @property
-    def settings(self) -> Mapping[str, Mapping[str, Any]]: ...
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from transformers import set_seed
 
+from ...config.plan import Run
 from ...config.registry import MODELS
 from ...config.settings import DirectSettings, ModelSettings
 from ...models.students import classifier, describe, new_student
 from ...records.records import Record
 from ...utils.checksums import tree_digest
 from ..tokenization import load_tokenizer, tokenizer_file
-from .common import Corpus, Outputs, Run, Training, train_and_save
+from .common import Corpus, Outputs, Training, train_and_save
 
 
 def direct(

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel, set_seed
 
+from ...config.plan import Run
 from ...config.registry import MODELS
 from ...config.settings import (
     DenseStage1Settings,
@@ -37,7 +38,7 @@ from ..loop import fit
 from ..streaming import Stream
 from ..teacher_cache import Cache, Collate, Example
 from ..tokenization import collator, encode, load_tokenizer
-from .common import Corpus, Outputs, Run, Training, train_and_save, with_teacher_cache
+from .common import Corpus, Outputs, Training, train_and_save, with_teacher_cache
 
 
 def stage1(

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from transformers import AutoModelForSequenceClassification, set_seed
 
+from ...config.plan import Run
 from ...config.settings import FineTuneSettings
 from ...models.loading import HEAD, load_model
 from ...records.records import Record
 from ...utils.checksums import tree_digest
 from ..tokenization import load_tokenizer
-from .common import Corpus, Outputs, Run, Training, train_and_save
+from .common import Corpus, Outputs, Training, train_and_save
 
 
 def finetune(

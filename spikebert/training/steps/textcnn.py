@@ -7,6 +7,7 @@ from pathlib import Path
 
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, set_seed
 
+from ...config.plan import Run
 from ...config.settings import SnnTextCnnSettings, TextCnnSettings
 from ...errors import UserError
 from ...models.configuration import SnnTextCnnConfig, TextCnnConfig
@@ -16,7 +17,7 @@ from ...records.records import Record
 from ...utils.checksums import tree_digest
 from ..distillation import copy_embeddings
 from ..tokenization import load_tokenizer
-from .common import Corpus, Outputs, Run, Training, train_and_save
+from .common import Corpus, Outputs, Training, train_and_save
 
 
 def textcnn(

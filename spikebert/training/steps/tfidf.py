@@ -11,13 +11,14 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 
+from ...config.plan import Run
 from ...config.registry import LANGUAGES
 from ...config.settings import TfidfSettings
 from ...data.text import sides
 from ...records.metrics import headline, scores
 from ...records.records import Record, write_record
 from ..loop import FitResult
-from .common import Corpus, Run, build_record, save_predictions, scored
+from .common import Corpus, build_record, save_predictions, scored
 
 
 def tfidf_model(language: str, max_ngram: int, c: float, regression: bool = False) -> Pipeline:
