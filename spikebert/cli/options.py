@@ -66,7 +66,7 @@ def use_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def begin(threads: int, plugins: Sequence[Path] = ()) -> None:
+def begin(threads: int, plugins: Sequence[str | Path] = ()) -> None:
     """Share so many threads with the other processes of `launch` and join them; without them take a
     GPU, where there is one, until the end. Then load the plugins."""
     from ..utils import distributed, gpus
@@ -82,6 +82,6 @@ def begin(threads: int, plugins: Sequence[Path] = ()) -> None:
 def load(plugins: Sequence[str | Path] | None) -> None:
     """Register the parts of models that are in these files."""
     if plugins:
-        from ..config.plugins import load_plugins  # type: ignore[import-not-found,unused-ignore]
+        from ..config.plugins import load_plugins
 
         load_plugins(plugins)

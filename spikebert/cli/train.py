@@ -70,7 +70,7 @@ def run(
     if job.rule in ("augment", "tfidf"):
         use_threads(threads or plan.threads)
     else:
-        begin(threads or plan.threads, plugin or [])
+        begin(threads or plan.threads, [*plan.plugins, *(plugin or [])])
     from ..training.checkpoints import MINUTES_VARIABLE
     from ..training.teacher_cache import Cache
 

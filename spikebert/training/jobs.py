@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ class Job:
     checkpoints: str = ""
     needs: tuple[str, ...] = ()  # the jobs that make inputs of it
     run: Run | None = None  # that it is for, where it is for one
+    plugins: dict[str, str] = field(default_factory=dict)  # by path, the digest that is stated
 
     def is_made(self) -> bool:
         return all(Path(path).exists() for path in self.outputs.values())
@@ -57,6 +58,8 @@ class Job:
             return True
         if "record" in self.outputs:
             found = read_record(self.outputs["record"]).settings
+            if found.get("plugins", {}) != self.plugins:
+                return False
         else:
             found = read_json(Path(self.outputs["out"]) / "training.json")
         return all(
@@ -73,7 +76,12 @@ def _same(section: str, wanted: Mapping[str, Any], stated: Mapping[str, Any]) ->
     """Whether stated settings are the wanted ones; a dense student states its shape alone."""
     names = SHAPE if section == "model" and stated.keys() == {*SHAPE} else wanted.keys()
     full = {**dataclasses.asdict(SECTIONS[section]()), **stated}
-    return all(full[name] == wanted[name] for name in names)
+    return all(_listed(full[name]) == _listed(wanted[name]) for name in names)
+
+
+def _listed(value: Any) -> Any:
+    """As JSON has it, which knows no tuples."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def jobs_of(plan: Plan, layout: Layout) -> dict[str, Job]:
@@ -152,6 +160,7 @@ def _jobs_of_run(run: Run, layout: Layout, jobs: Mapping[str, Job]) -> Iterator[
         checkpoints=layout.checkpoints(run.id),
         needs=tuple(needs),
         run=run,
+        plugins=dict(run.plugins) if spec.neural else {},
     )
 
 

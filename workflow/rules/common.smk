@@ -88,6 +88,11 @@ def options(wildcards, output):
     return ["--configfile", CONFIGFILE, *(["--root", root] if root else [])]
 
 
+def plugins(wildcards, output):
+    """The files that a verb needs to load a model; the jobs that train it run again if they change."""
+    return [f"--plugin={path}" for path in plan.plugins]
+
+
 def run_of(wildcards):
     return RUNS[wildcards.id]
 

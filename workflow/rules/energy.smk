@@ -22,12 +22,13 @@ rule measure_energy:
         mem_mb=more_at_retry(plan.resources["measure_energy"].mem_mb),
         runtime=more_at_retry(plan.resources["measure_energy"].runtime),
     params:
+        plugins=plugins,
         limit=f"--limit {plan.energy_sentences}" if plan.energy_sentences else "",
         # As the test rows of its record were cut.
         max_length=lambda wildcards: run_of(wildcards).max_length,
     shell:
-        "python -m spikebert energy {input.model:q} --corpus {input.corpus:q} {params.limit}"
-        " --max-length {params.max_length} --threads {threads} --out {output:q} > {log:q} 2>&1"
+        "python -m spikebert energy {input.model:q} {params.plugins:q} --corpus {input.corpus:q}"
+        " {params.limit} --max-length {params.max_length} --threads {threads} --out {output:q} > {log:q} 2>&1"
 
 
 rule energy_table:

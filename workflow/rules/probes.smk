@@ -28,9 +28,11 @@ rule probe:
         mem_mb=more_at_retry(plan.resources["probe"].mem_mb),
         runtime=plan.resources["probe"].runtime,
     params:
+        plugins=plugins,
         sentences=SENTENCES,
     shell:
-        "python -m spikebert probe {input.model:q} {params.sentences:q} --corpus {input.corpus:q}"
+        "python -m spikebert probe {input.model:q} {params.sentences:q} {params.plugins:q}"
+        " --corpus {input.corpus:q}"
         " --split test --limit 200 --blocks 4 --threads {threads} --out {output:q} > {log:q} 2>&1"
 
 
@@ -52,8 +54,11 @@ rule cka:
     resources:
         mem_mb=more_at_retry(plan.resources["cka"].mem_mb),
         runtime=plan.resources["cka"].runtime,
+    params:
+        plugins=plugins,
     shell:
-        "python -m spikebert cka --student {input.student:q} --teacher {input.teacher:q}"
+        "python -m spikebert cka {params.plugins:q} --student {input.student:q}"
+        " --teacher {input.teacher:q}"
         " --text {input.text:q} --limit 200 --threads {threads} --out {output:q} > {log:q} 2>&1"
 
 
@@ -76,10 +81,12 @@ rule calibration:
         mem_mb=more_at_retry(plan.resources["calibration"].mem_mb),
         runtime=plan.resources["calibration"].runtime,
     params:
+        plugins=plugins,
         # As the test rows of its record were cut.
         max_length=lambda wildcards: run_of(wildcards).max_length,
     shell:
-        "python -m spikebert calibration --student {input.student:q} --teacher {input.teacher:q}"
+        "python -m spikebert calibration {params.plugins:q} --student {input.student:q}"
+        " --teacher {input.teacher:q}"
         " --corpus {input.corpus:q} --max-length {params.max_length} --threads {threads}"
         " --out {output:q} > {log:q} 2>&1"
 

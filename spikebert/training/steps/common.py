@@ -10,9 +10,9 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ...config.datasets import ACCURACY, SPLITS, metric_of
 from ...config.plan import Run
 from ...config.settings import TrainingSettings, digest
-from ...config.datasets import ACCURACY, SPLITS, metric_of
 from ...data.corpus import AGAIN, read_classes, read_labelled, read_stats
 from ...errors import UserError
 from ...records.metrics import scores
@@ -116,7 +116,8 @@ def train_and_save(work: Training) -> Record | None:
     collate: Collate = collator(tokenizer)
     encoded = functools.partial(encode, rows, tokenizer, settings.max_length)
     told = {name: getattr(run, name) for name in (*TOLD, "teacher")}
-    identity = {"run": told, "settings": work.described, **work.inputs}
+    stated = work.described | ({"plugins": dict(run.plugins)} if run.plugins else {})
+    identity = {"run": told, "settings": stated, **work.inputs}
     with checkpoint_folder(work.outputs.checkpoints, identity) as store:
         if work.cache and work.distillation:
             asked = {"text": work.inputs["augmented"], "teacher": work.inputs["teacher"]}
@@ -135,7 +136,7 @@ def train_and_save(work: Training) -> Record | None:
             run,
             corpus,
             fitted,
-            work.described,
+            stated,
             on_dev | on_test,
             n_train=len(rows),
             parameters=sum(p.numel() for p in work.model.parameters()),
