@@ -581,7 +581,7 @@ case("missing record", "record", lambda bench: published(bench, "table", "accura
 case("table that nobody writes", "accurcy", lambda bench: published(bench, "table", "accurcy"))
 case(
     "probes of a run without a student",
-    "expected: a base run of spikebert",
+    "--probe|probe",
     lambda bench: published(bench, "figure", "probes"),
 )
 

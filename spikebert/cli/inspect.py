@@ -128,9 +128,10 @@ def bench(
     if out:
         write_json(out, result)
     if out and figures:
-        from ..report.figures import write_bench_figure
+        from ..report.bench_figure import write_bench
+        from ..report.published import Published
 
-        write_bench_figure(out, figures)
+        write_bench(Published(bench=out), figures)
     typer.echo(benchmark.summary(result))
 
 

@@ -4,108 +4,73 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..config.layout import Layout
 from ..config.plan import Plan
 from ..errors import UserError
-from ..report import captions
+from ..report import FIGURES, TABLES, captions, write_output
 from ..report.selection import compared, measured, on_glue, probed
+from ..utils.validation import nearest
 from .options import CONFIGURATION, STEPS, USE, ConfigFile, Root, app, plan_of
 
-TableName = Literal["accuracy", "claims", "energy", "training_cost", "glue", "compressed"]
-FigureName = Literal["accuracy", "sweeps", "calibration", "probes"]
+if TYPE_CHECKING:
+    from ..report.published import Published
+
+Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="One or more.")]
 
 
-@app.command(rich_help_panel=STEPS)
-def table(
-    name: Annotated[TableName, typer.Argument(help="`claims` comes with ablation and variants.")],
-    configfile: ConfigFile = CONFIGURATION,
-    root: Root = "",
-) -> None:
-    """Write a table of a configuration from its records: CSV, Markdown, LaTeX."""
-    plan, layout = plan_of(configfile, root)
-    out, notes = Path(layout.table("")).parent, json.loads(captions.notes(plan))
-    ids = [run.id for run in plan.runs]
-    records = [layout.record(run) for run in ids]
-    energies = [layout.energy(run) for run in measured(plan).values()]
-    if name == "accuracy":
-        from ..report.tables import write_tables
-
-        write_tables(records, out, notes)
-    elif name == "claims":
-        from ..report.claims import write_claims
-
-        predictions = [layout.predictions(run) for run in ids]
-        energy = layout.table("energy") if energies else None
-        write_claims(records, predictions, out, notes, energy)
-    elif name == "energy":
-        from ..report.energy_table import write_energy_tables
-
-        write_energy_tables(energies, out, notes)
-    elif name == "training_cost":
-        from ..report.training_cost_table import write_cost_tables
-
-        write_cost_tables(records, energies, out, notes)
-    elif name == "glue":
-        from ..report.glue_table import write_glue
-
-        write_glue(
-            [layout.record(run) for run in on_glue(plan)], out, json.loads(captions.glue(plan))
-        )
-    else:
-        from ..report.compressed_table import write_compressed
-
-        chosen = compared(plan)
-        energies = [layout.energy(run) for run in measured(plan).values() if run in chosen]
-        write_compressed(
-            [layout.record(run) for run in chosen],
-            energies,
-            out,
-            json.loads(captions.compression(plan)),
-        )
+@app.command(rich_help_panel=STEPS, help=f"Write tables from records: {', '.join(TABLES)}.")
+def table(names: Names, configfile: ConfigFile = CONFIGURATION, root: Root = "") -> None:
+    """`claims` comes with ablation and variants."""
+    write("table", TABLES, names, *plan_of(configfile, root))
 
 
-@app.command(rich_help_panel=STEPS)
-def figure(
-    name: Annotated[FigureName, typer.Argument(help="`accuracy` comes with the curves.")],
-    configfile: ConfigFile = CONFIGURATION,
-    root: Root = "",
-) -> None:
-    """Draw a figure of a configuration from its records, or from what the probes saved."""
-    plan, layout = plan_of(configfile, root)
-    out, notes = Path(layout.figure("")).parent, json.loads(captions.notes(plan))
-    records = [layout.record(run.id) for run in plan.runs]
-    if name == "accuracy":
-        from ..report.figures import write_figures
-
-        write_figures(records, out, notes)
-    elif name == "sweeps":
-        from ..report.sweep_figures import write_sweep_figures
-
-        write_sweep_figures(records, out, notes)
-    elif name == "calibration":
-        from ..report.calibration_figure import write_calibration_figure
-
-        write_calibration_figure(layout.calibration(english(plan)), out, notes)
-    else:
-        from ..report.probe_figures import write_probe_figures
-
-        write_probe_figures(layout.probe(english(plan)), layout.cka("en"), out, notes)
+@app.command(rich_help_panel=STEPS, help=f"Draw figures from records: {', '.join(FIGURES)}.")
+def figure(names: Names, configfile: ConfigFile = CONFIGURATION, root: Root = "") -> None:
+    """`probes` and `calibration` are of what the verbs of these names saved."""
+    write("figure", FIGURES, names, *plan_of(configfile, root))
 
 
-def english(plan: Plan) -> str:
-    """The run in English that is looked into."""
-    found = probed(plan)
-    if "en" not in found:
-        raise UserError(
-            f"configuration {plan.run}",
-            expected="a base run of spikebert on an English set of classes",
-            got="none",
-            fix="add one to runs, or leave this figure out",
-        )
-    return found["en"].id
+def write(kind: str, known: dict[str, str], names: list[str], plan: Plan, layout: Layout) -> None:
+    """Write tables or figures of a plan, from the files that its runs published."""
+    out = Path(getattr(layout, kind)("")).parent
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"{kind} {name}",
+                expected=f"one of {', '.join(known)}",
+                got=name,
+                fix=nearest(name, known, "choose one of them"),
+            )
+        write_output(known[name], published(plan, layout, name), out)
+
+
+def published(plan: Plan, layout: Layout, name: str) -> Published:
+    """The files that a table or figure reads, and what the plan says of its sets."""
+    from ..report.published import Published
+
+    chosen = {"glue": on_glue, "compressed": compared}.get(name)
+    ids = chosen(plan) if chosen else [run.id for run in plan.runs]
+    energies = [layout.energy(id_) for id_ in measured(plan).values() if id_ in ids]
+    english = probed(plan).get("en")
+    looks: dict[str, str] = {}
+    if english:
+        looks = {"probe": layout.probe(english.id), "cka": layout.cka("en")}
+        looks["calibration"] = layout.calibration(english.id)
+    return Published(
+        records=[layout.record(id_) for id_ in ids],
+        predictions=[layout.predictions(id_) for id_ in ids],
+        energies=energies,
+        energy_table=layout.table("energy") if energies else None,
+        bench=layout.bench,
+        notes=json.loads(captions.notes(plan)),
+        glue=json.loads(captions.glue(plan)),
+        compression=json.loads(captions.compression(plan)),
+        **looks,
+    )
 
 
 @app.command(rich_help_panel=STEPS)

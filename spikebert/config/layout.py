@@ -98,6 +98,10 @@ class Layout:
     def calibration(self, run: str) -> str:
         return f"{self.results}/probes/calibration.{run}.json"
 
+    @property
+    def bench(self) -> str:
+        return f"{self.results}/bench.json"
+
     def table(self, name: str, form: str = "csv") -> str:
         return f"{self.results}/tables/{name}.{form}"
 

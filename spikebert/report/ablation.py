@@ -13,29 +13,30 @@ from typing import Any
 
 import pandas as pd
 
-from ..config.schema import BASE
+from ..config.registry import BASE
 from ..errors import UserError
-from ..records.metrics import summarise
 from ..records.paper import ABLATION, ABLATION_BASE, ENGLISH
-from .evidence import Comparison, Evidence, Label, average, comparable, compare, reasons
-
-COLUMNS = (
-    "row",
-    "model",
-    "variant",
-    "dataset",
-    "seeds",
-    "mean",
-    "sd",
-    "difference",
-    "ci_low",
-    "ci_high",
-    "paper_difference",
-    "paper_status",
-    "note",
+from .evidence import (
+    INTERVAL_NOTE,
+    Comparison,
+    Evidence,
+    average,
+    caveats,
+    comparable,
+    compare,
+    reasons,
 )
-POINTS = ("mean", "sd", "difference", "ci_low", "ci_high", "paper_difference")
-FORMATS = {"seeds": "d"} | dict.fromkeys(POINTS, ".2f")
+from .published import Label, summary_cells
+from .render import COUNT, PERCENT, TEXT, WIDE, Table, frame
+
+COLUMNS = {
+    **dict.fromkeys(("row", "model", "variant", "dataset"), TEXT),
+    "seeds": COUNT,
+    **dict.fromkeys(("mean", "sd", "difference", "ci_low", "ci_high"), PERCENT),
+    "paper_difference": PERCENT,
+    "paper_status": TEXT,
+    "note": WIDE,
+}
 AVERAGE = "average"
 DIFFERENCE_NOTE = (
     "difference: to both stages, on the seeds that both rows have; mean, sd: of all seeds of the "
@@ -117,34 +118,17 @@ def without(evidence: Evidence, row: str) -> dict[str, Comparison | str]:
     return {name: compare(evidence, name, *sides) for name in ENGLISH}
 
 
-def _cells(evidence: Evidence, dataset: str, label: Label) -> dict[str, Any]:
-    """Set, seeds, mean and deviation of one group."""
-    summary = summarise([100 * record.score for record in evidence.of(dataset, label)])
-    return {"dataset": dataset, "seeds": summary.count, "mean": summary.mean, "sd": summary.sd}
-
-
-def _difference(comparison: Comparison) -> dict[str, Any]:
-    d = comparison.difference
-    return {"difference": d.estimate, "ci_low": d.low, "ci_high": d.high}
-
-
-def caveats(evidence: Evidence, datasets: list[str], seeds: int) -> str:
-    """What keeps a line from being compared with the paper's."""
-    words = ["on a stand-in"] if any(map(evidence.is_stand_in, datasets)) else []
-    return ", ".join([*words, *(["one seed"] if seeds == 1 else [])])
-
-
 def _base_sets(evidence: Evidence) -> list[str]:
     """The English sets that the mean of both stages is over."""
     sets = [name for name in ENGLISH if evidence.of(name, label_of("", line_of(evidence)))]
-    return [name for name in sets if not evidence.is_stand_in(name)] or sets
+    return [name for name in sets if not evidence.is_proxy(name)] or sets
 
 
 def ablation_table(evidence: Evidence) -> pd.DataFrame:
     """The base and the rows of table 3: a line for each set with runs, and one for their mean.
 
-    The mean is over the paper's English sets, as in table 3, or over their stand-ins where there
-    is no set of the paper's own. A row without runs has the line of its mean, which says why it is
+    The mean is over the paper's English sets, as in table 3, or over their proxies where there is
+    no set of the paper's own. A row without runs has the line of its mean, which says why it is
     empty.
 
     Raises:
@@ -152,42 +136,47 @@ def ablation_table(evidence: Evidence) -> pd.DataFrame:
     """
     check_variants(evidence)
     lines: list[dict[str, Any]] = []
-    line_name = line_of(evidence)
-    whole = label_of("", line_name)
+    line = line_of(evidence)
     for key, part in {"": Part("both stages"), **PARTS}.items():
-        label = label_of(key, line_name)
+        label = label_of(key, line)
         head = {"row": part.words, "model": label[0], "variant": label[1]}
-        cells = {
-            name: _cells(evidence, name, label)
-            for name, *other in evidence.groups
+        found = {
+            name: summary_cells(members, interval=False)
+            for (name, *other), members in evidence.groups.items()
             if tuple(other) == label
         }
-        for name, values in cells.items():
-            line = {**head, **values, "note": caveats(evidence, [name], values["seeds"])}
-            found = compare(evidence, name, label, whole) if key else None
-            if isinstance(found, str):
-                line["note"] = "; ".join(filter(None, [line["note"], found]))
-            elif found:
-                line |= _difference(found)
-            lines.append(line)
-        mean: dict[str, Any] = {**head, "dataset": AVERAGE}
-        used, words = _base_sets(evidence), [f"the paper's mean: {ABLATION_BASE:.2f}"]
-        if key:
-            results = without(evidence, key)
-            parts = comparable(evidence, results)
-            used = [name for part in parts for name in part.datasets]
-            mean |= {"paper_difference": ABLATION[key], "paper_status": "sourced"}
-            mean |= _difference(average(parts)) if parts else {}
-            words = [] if parts else [reasons(evidence, results)]
-        if used:
-            seeds = min(cells[name]["seeds"] for name in used)
-            mean |= {"seeds": seeds, "mean": fmean(cells[name]["mean"] for name in used)}
-            few = len(used) < len(ENGLISH)
-            few_words = f"{', '.join(used)} of the paper's {len(ENGLISH)} sets" if few else ""
-            words = [few_words, caveats(evidence, used, seeds), *words]
-        lines.append({**mean, "note": "; ".join(filter(None, words))})
-    frame = pd.DataFrame(lines, columns=list(COLUMNS))
-    frame["seeds"] = frame["seeds"].fillna(0)
-    text = ["paper_status", "note"]
-    frame[text] = frame[text].fillna("")
-    return frame.astype(dict.fromkeys(POINTS, float) | {"seeds": int})
+        for name, cells in found.items():
+            note = [caveats(evidence, [name], cells["seeds"])]
+            against = compare(evidence, name, label, label_of("", line)) if key else ""
+            if isinstance(against, str):
+                note.append(against)
+            else:
+                cells |= against.cells
+            lines.append({**head, "dataset": name, **cells, "note": "; ".join(filter(None, note))})
+        lines.append({**head, **_mean(evidence, key, found)})
+    return frame(lines, COLUMNS)
+
+
+def _mean(evidence: Evidence, key: str, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The line of a row's mean over sets, from the cells of each set."""
+    cells: dict[str, Any] = {"dataset": AVERAGE, "seeds": 0}
+    used, words = _base_sets(evidence), [f"the paper's mean: {ABLATION_BASE:.2f}"]
+    if key:
+        results = without(evidence, key)
+        parts = comparable(evidence, results)
+        used = [name for part in parts for name in part.datasets]
+        cells |= {"paper_difference": ABLATION[key], "paper_status": "sourced"}
+        cells |= average(parts).cells if parts else {}
+        words = [] if parts else [reasons(evidence, results)]
+    if used:
+        seeds = min(found[name]["seeds"] for name in used)
+        cells |= {"seeds": seeds, "mean": fmean(found[name]["mean"] for name in used)}
+        few = len(used) < len(ENGLISH)
+        few_words = f"{', '.join(used)} of the paper's {len(ENGLISH)} sets" if few else ""
+        words = [few_words, caveats(evidence, used, seeds), *words]
+    return {**cells, "note": "; ".join(filter(None, words))}
+
+
+def rendered(evidence: Evidence) -> Table:
+    """The table of `ablation_table`, ready to be written."""
+    return Table(ablation_table(evidence), COLUMNS, [INTERVAL_NOTE, DIFFERENCE_NOTE])

@@ -1,7 +1,4 @@
-"""The figure of `spikebert calibration`: how sure student and teacher are, and where they err.
-
-Nothing here imports torch.
-"""
+"""How sure student and teacher are, and where they err, from what `spikebert calibration` wrote."""
 
 from __future__ import annotations
 
@@ -15,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..records.calibration import read_calibration
-from .figures import COLOURS, PANEL_WIDTH, Notes, save
-from .probe_figures import MAPS, model_title
+from .published import Notes, Published
+from .style import IMAGE_STYLE, PANEL_WIDTH, colour_of, run_title, save, write_in_cells
 
-MODELS = {"student": (COLOURS["spikebert"], "o"), "teacher": (COLOURS["teacher"], "s")}
+MARKS = {"student": (colour_of("spikebert"), "o"), "teacher": (colour_of("teacher"), "s")}
 
 
 def calibration_figure(found: Mapping[str, Any], notes: Notes | None = None) -> Figure:
@@ -32,37 +29,23 @@ def calibration_figure(found: Mapping[str, Any], notes: Notes | None = None) -> 
     )[0]
     above, below = left.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     _draw_reliability(above, below, found["models"])
+    counts = {
+        f"{name}: accuracy {100 * model['accuracy']:.1f} %": (model["confusion"], "label", name)
+        for name, model in found["models"].items()
+    }
     together = found["together"]
     consistency = together["error_consistency"]
+    errors = "undefined" if consistency is None else f"{consistency:.2f}"
+    same = f"same answer: {100 * together['agree']:.1f} %\nconsistency of errors: {errors}"
+    counts[same] = (together["between"], "teacher", "student")
     panels = right.subplots(1, 3)
-    for panel, (title, counts, rows, columns) in zip(
-        panels,
-        (
-            *(
-                (
-                    f"{name}: accuracy {100 * model['accuracy']:.1f} %",
-                    model["confusion"],
-                    "label",
-                    name,
-                )
-                for name, model in found["models"].items()
-            ),
-            (
-                f"same answer: {100 * together['agree']:.1f} %\nconsistency of errors: "
-                + ("undefined" if consistency is None else f"{consistency:.2f}"),
-                together["between"],
-                "teacher",
-                "student",
-            ),
-        ),
-        strict=True,
-    ):
-        _draw_counts(panel, np.asarray(counts), labels)
+    for panel, (title, (table, rows, columns)) in zip(panels, counts.items(), strict=True):
+        _draw_counts(panel, np.asarray(table), labels)
         panel.set_title(title)
         panel.set_ylabel(rows)
         panel.set_xlabel(columns)
     figure.suptitle(
-        f"{model_title(str(found['student']), notes or {})}, and its teacher: "
+        f"{run_title(str(found['student']), notes)}, and its teacher: "
         f"{found['rows']:,} {found['split']} rows of {found['dataset']}",
         fontsize=8,
     )
@@ -72,7 +55,7 @@ def calibration_figure(found: Mapping[str, Any], notes: Notes | None = None) -> 
 def _draw_reliability(panel: Axes, below: Axes, models: Mapping[str, Mapping[str, Any]]) -> None:
     panel.plot([0, 1], [0, 1], color="0.6", linestyle="--", zorder=0)
     least = 1.0
-    for number, (name, (colour, marker)) in enumerate(MODELS.items()):
+    for number, (name, (colour, marker)) in enumerate(MARKS.items()):
         bins = [each for each in models[name]["bins"] if each["count"]]
         ece = 100 * models[name]["ece"]
         panel.plot(
@@ -106,19 +89,15 @@ def _draw_counts(panel: Axes, counts: np.ndarray, labels: Sequence[str]) -> None
     """Counts on the colour of their share of the row."""
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     panel.imshow(shares, cmap="cividis", vmin=0, vmax=1)
-    for (i, j), count in np.ndenumerate(counts):
-        colour = "black" if shares[i, j] > 0.55 else "white"
-        panel.text(j, i, f"{count:,}", ha="center", va="center", color=colour, fontsize=7)
+    write_in_cells(panel, counts, ",", shades=shares, size=7)
     places = range(len(labels))
     panel.set_xticks(places, labels, rotation=90 if len(labels) > 3 else 0)
     panel.set_yticks(places, labels, rotation=0 if len(labels) > 3 else 90, va="center")
     panel.tick_params(length=0)
 
 
-def write_calibration_figure(
-    source: str | Path, out: str | Path, notes: Notes | None = None
-) -> None:
-    """Draw calibration.svg and calibration.png into the folder `out`; `notes` says which sets are
-    stand-ins."""
-    with mpl.rc_context(MAPS):
-        save(calibration_figure(read_calibration(source), notes), Path(out) / "calibration")
+def write_calibration(run: Published, out: Path) -> None:
+    """Draw calibration.svg and calibration.png into the folder `out`."""
+    with mpl.rc_context(IMAGE_STYLE):
+        found = read_calibration(run.file("calibration"))
+        save(calibration_figure(found, run.notes), out / "calibration")

@@ -1,26 +1,22 @@
 """The claim sheet: what the paper says, what our records say to it, and whether it held.
 
-Every number is computed from records and predictions, or stands in paper.py. A claim holds, or
-does not, where the whole 95 % interval lies on one side of the boundary. It is not testable here
-where runs are missing, where there is one seed, and where all there is are stand-ins for the
-paper's sets; ours then stands beside it, if there is any. An average is over the sets at hand,
-which `why` names, and so is the paper's, but for table 3, of which only that of four sets is known.
+Every number is computed from records and predictions, or stands in paper.py. An average is over the
+sets at hand, which `why` names, and so is the paper's, but for table 3, of which only that of four
+sets is known.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
 
-from ..config.schema import BASE
+from ..config.registry import BASE, MODELS
 from ..errors import UserError
 from ..records.metrics import summarise
 from ..records.paper import (
@@ -32,227 +28,105 @@ from ..records.paper import (
     SETS,
     paper_difference,
 )
-from ..records.significance import Difference, from_draws
 from ..utils.files import write_text
 from . import ablation, variants
-from .ablation import PARTS, SPIKEBERT, ablation_table, check_variants, label_of, line_of, without
+from .ablation import PARTS, SPIKEBERT, check_variants, label_of, line_of, without
 from .evidence import (
     INTERVAL_NOTE,
     SEEDLESS,
     Comparison,
     Evidence,
-    Label,
-    Notes,
     average,
     comparable,
     compare,
     read_evidence,
-    reasons,
-    write_sheet,
 )
-from .sweep_figures import as_many_rows, stands_on, sweep
-
-COLUMNS = (
-    "id",
-    "claim",
-    "where",
-    "paper",
-    "paper_status",
-    "ours",
-    "ci_low",
-    "ci_high",
-    "test",
-    "p",
-    "verdict",
-    "why",
+from .published import Label, Published
+from .render import PERCENT, TEXT, WIDE, Table, frame
+from .sweeps import as_many_rows, stands_on, sweep
+from .verdicts import (
+    HELD,
+    NOT_HELD,
+    NOT_TESTABLE,
+    UNDECIDED,
+    Claim,
+    against,
+    joined,
+    judged,
+    runs_like,
+    verdict,
 )
-NUMBERS = ("paper", "ours", "ci_low", "ci_high", "p")
-FORMATS = dict.fromkeys(NUMBERS, ".2f") | {"p": ".2g"}
-HELD, NOT_HELD = "held", "not held"
-UNDECIDED, NOT_TESTABLE = "undecided", "not testable here"
-ENERGY_COLUMNS = ("dataset", "model", "convention", "length", "energy_pj")
 
-TEACHER, DIRECT, TFIDF = ("teacher", BASE), ("direct", BASE), ("tfidf", BASE)
-SNN_TEXTCNN, TEXTCNN = ("snn_textcnn", BASE), ("textcnn", BASE)
-DENSE_DISTILLED = ("dense_distilled", BASE)
-WORDS = {
-    "teacher": "its fine-tuned teacher",
-    "direct": "the directly trained Spikformer",
-    "tfidf": "TF-IDF with logistic regression",
-    "snn_textcnn": "SNN-TextCNN",
-    "textcnn": "TextCNN",
-    "dense_distilled": "a dense BERT of its shape, distilled as it is,",
+COLUMNS = {
+    "id": TEXT,
+    **dict.fromkeys(("claim", "where"), WIDE),
+    "paper": PERCENT,
+    "paper_status": TEXT,
+    **dict.fromkeys(("ours", "ci_low", "ci_high"), PERCENT),
+    "test": WIDE,
+    "p": ".2g",
+    "verdict": TEXT,
+    "why": WIDE,
 }
+ENERGY_COLUMNS = ("dataset", "model", "convention", "length", "energy_pj")
+OWN_QUESTION = "a question of ours"
 
 
-@dataclass(frozen=True)
-class Claim:
-    """One line of the sheet; accuracies and differences in points, energy in percent of BERT's."""
-
-    id: str
-    claim: str
-    where: str
-    paper: float | None = None
-    paper_status: str = ""
-    ours: float | None = None
-    ci_low: float | None = None
-    ci_high: float | None = None
-    test: str = ""
-    p: float | None = None
-    verdict: str = NOT_TESTABLE
-    why: str = ""
+# Table 1
 
 
-def verdict(low: float, high: float, *, boundary: float = 0.0, above: bool = True) -> str:
-    """Whether what is claimed to be above (or below) a boundary is, by its interval.
-
-    An interval that contains the boundary, its ends included, decides nothing.
-    """
-    if math.isnan(low) or math.isnan(high):
-        return NOT_TESTABLE
-    if low <= boundary <= high:
-        return UNDECIDED
-    return HELD if (low > boundary) == above else NOT_HELD
-
-
-def _signed(difference: Difference) -> str:
-    return f"{difference.estimate:+.2f} ({difference.low:+.2f} to {difference.high:+.2f})"
-
-
-def _details(part: Comparison) -> str:
-    """What the tests on rows alone and on seeds alone say of one set."""
-    words = []
-    if part.mcnemar:
-        clear = [sign for p, sign in part.mcnemar if p < 0.05]
-        words.append(
-            f"McNemar's p is below 0.05 in {len(clear)} of {len(part.mcnemar)} pairs of runs, "
-            f"{clear.count(1)} of them higher and {clear.count(-1)} lower"
-        )
-    if part.welch:
-        words.append(f"over seeds alone {_signed(part.welch)}")
-    return ", ".join(words)
-
-
-def _claim(
-    evidence: Evidence,
-    results: Mapping[str, Comparison | str],
-    boundary: Callable[[tuple[str, ...]], float] = lambda _: 0.0,
-    above: bool = True,
-    **words: Any,
+def _row_of_table1(
+    evidence: Evidence, other: str, sets: tuple[str, ...] = SETS, where: str = "", **words: Any
 ) -> Claim:
-    """A line from the comparisons of all the sets that the paper's statement is about."""
+    """SpikeBERT beside another model of table 1, on one set or on the average of several."""
+    results = against(evidence, (other, BASE), sets)
     parts = comparable(evidence, results)
-    if not parts:
-        return Claim(**words, why=reasons(evidence, results))
-    whole = average(parts)
-    found = whole.difference
-    fence = boundary(whole.datasets)
-    decision = verdict(found.low, found.high, boundary=fence, above=above)
-    why = []
-    if any(map(evidence.is_stand_in, whole.datasets)):
-        decision = NOT_TESTABLE
-        why.append(f"on stand-ins ({', '.join(whole.datasets)}), not the paper's sets")
-    elif len(whole.datasets) < len(results):
-        why.append(f"on {', '.join(whole.datasets)} of {len(results)} sets")
-    if whole.seeds < 2:
-        decision = NOT_TESTABLE
-        why.append("one seed")
-    if fence:
-        why.append(f"boundary {fence:+.2f}")
-    if len(parts) > 1:
-        why += [f"{part.datasets[0]} {_signed(part.difference)}" for part in parts]
-    else:
-        why.append(_details(whole))
-    alone = len(whole.mcnemar) == 1 and not fence
-    p = whole.mcnemar[0][0] if alone else from_draws(found.estimate, whole.draws - fence).p
-    return Claim(
-        **words,
-        ours=found.estimate,
-        ci_low=found.low,
-        ci_high=found.high,
-        test="bootstrap over rows; McNemar's exact p"
-        if alone
-        else f"bootstrap over rows and {whole.seeds} seed{'s' * (whole.seeds > 1)}",
-        p=float(f"{p:.4g}"),
-        verdict=decision,
-        why="; ".join(filter(None, why)),
-    )
-
-
-def _against(
-    evidence: Evidence, other: Label, names: Iterable[str], ours: Label = SPIKEBERT
-) -> dict[str, Comparison | str]:
-    return {name: compare(evidence, name, ours, other) for name in names}
-
-
-def _sets_of(
-    evidence: Evidence, results: Mapping[str, Comparison | str]
-) -> tuple[tuple[str, ...], str]:
-    """The sets that ours is of, or all of the paper's; and which they are, in words."""
-    parts = comparable(evidence, results)
-    names = tuple(name for part in parts for name in part.datasets) or tuple(results)
-    words = "average" if set(names) == set(results) else f"average of {', '.join(names)}"
-    return names, words
-
-
-def _above(evidence: Evidence, other: Label, question: str = "") -> Claim:
-    """Whether SpikeBERT is above a model that has a row in table 1, on average."""
-    results = _against(evidence, other, SETS)
-    names, words = _sets_of(evidence, results)
-    cell = paper_difference("spikebert", other[0], names)
-    return _claim(
+    used = tuple(name for part in parts for name in part.datasets) or sets
+    of = "" if set(used) == set(sets) else f" of {', '.join(used)}"
+    cell = paper_difference("spikebert", other, used)
+    return judged(
         evidence,
         results,
-        id=f"above_{other[0]}",
-        claim=f"SpikeBERT is above {WORDS[other[0]]} on average",
-        where=f"{question}table 1, {words}",
+        where=f"{where}table 1" + f", average{of}" * (len(sets) > 1),
         paper=cell.accuracy,
         paper_status=cell.status,
+        **words,
     )
+
+
+def _above(model: str, on: str = "average", name: str = "") -> dict[str, Any]:
+    """Identifier and words of the claim that SpikeBERT is above another model."""
+    words = f"SpikeBERT is above {MODELS[model].title} on {on}"
+    return {"id": f"above_{model}{name}", "claim": words}
 
 
 def _table1(evidence: Evidence) -> Iterator[Claim]:
     for name in SETS:
-        cell = paper_difference("spikebert", "direct", (name,))
-        yield _claim(
-            evidence,
-            _against(evidence, DIRECT, [name]),
-            id=f"above_direct_{name}",
-            claim=f"SpikeBERT is above {WORDS['direct']} on {name}",
-            where="table 1",
-            paper=cell.accuracy,
-            paper_status=cell.status,
-        )
-    for other in (DIRECT, SNN_TEXTCNN):
-        yield _above(evidence, other)
-    results = _against(evidence, TEACHER, SETS)
-    names, words = _sets_of(evidence, results)
-    cell = paper_difference("spikebert", "teacher", names)
-    yield _claim(
+        yield _row_of_table1(evidence, "direct", (name,), **_above("direct", name, f"_{name}"))
+    for other in ("direct", "snn_textcnn"):
+        yield _row_of_table1(evidence, other, **_above(other))
+    yield _row_of_table1(
         evidence,
-        results,
+        "teacher",
         boundary=lambda used: paper_difference("spikebert", "teacher", used).accuracy,
         id="near_teacher",
-        claim=f"SpikeBERT falls no further below {WORDS['teacher']} than in the paper",
-        where=f"table 1, {words}",
-        paper=cell.accuracy,
-        paper_status=cell.status,
+        claim=f"SpikeBERT falls no further below {MODELS['teacher'].title} than in the paper",
     )
 
 
 def _table3(evidence: Evidence) -> Iterator[Claim]:
     for row, part in PARTS.items():
-        found = _claim(
+        yield judged(
             evidence,
             without(evidence, row),
             above=False,
+            before=runs_like([line_of(evidence)]),
             id=row,
             claim=f"SpikeBERT {part.words} is below SpikeBERT",
             where=f"table 3, average of {', '.join(ENGLISH)}",
             paper=ABLATION[row],
             paper_status="sourced",
         )
-        yield _on(found, line_of(evidence))
 
 
 # Figure 3
@@ -264,11 +138,11 @@ def _best(
     """A value of a swept setting (None: the largest) against the best other one, on each set.
 
     Also the two in words. Values count that all swept sets have, and the paper's own sets come
-    before stand-ins. The rival is chosen by the same test rows, which favours it a little.
+    before proxies. The rival is chosen by the same test rows, which favours it a little.
     """
     sweeps = {name: sweep(evidence.groups, name, setting) for name in SETS}
     swept = {name: labels for name, labels in sweeps.items() if len(labels) > 1}
-    swept = {n: v for n, v in swept.items() if not evidence.is_stand_in(n)} or swept
+    swept = {n: v for n, v in swept.items() if not evidence.is_proxy(n)} or swept
     common = set.intersection(*(set(labels) for labels in swept.values())) if swept else set()
     if len(common) < 2:
         return dict.fromkeys(SETS, f"no runs of spikebert that differ in {setting} alone"), ""
@@ -286,114 +160,105 @@ def _best(
 
     best = min(tried, key=lead)
     shown = ", ".join(f"{value:g}" for value in sorted(common))
-    others = dict.fromkeys(filter(None, map(stands_on, swept.values())))
-    on = f", runs like {', '.join(others)}, not the base" if others else ""
-    return tried[best], f"{chosen:g} against {best:g}, the best other of {shown}{on}"
+    pair = f"{chosen:g} against {best:g}, the best other of {shown}"
+    on = runs_like(map(stands_on, swept.values()))
+    return tried[best], f"{pair}, {on}" if on else pair
 
 
 def _figure3(evidence: Evidence) -> Iterator[Claim]:
-    for place, setting, symbol, value in (
-        ("figure 3a", "timesteps", "T", BEST_TIMESTEPS),
-        ("figure 3c", "beta", "beta", BEST_BETA),
+    best = "SpikeBERT is most accurate with"
+    deeper = "The deepest SpikeBERT is below the best shallower one"
+    for place, name, setting, words, value in (
+        ("a", "best_timesteps", "timesteps", f"{best} T = {BEST_TIMESTEPS}", BEST_TIMESTEPS),
+        ("c", "best_beta", "beta", f"{best} beta = {BEST_BETA}", BEST_BETA),
+        ("b", "deeper_not_better", "num_hidden_layers", deeper, None),
     ):
         results, pair = _best(evidence, f"model.{setting}", value)
-        line = _claim(
+        yield judged(
             evidence,
             results,
-            id=f"best_{setting}",
-            claim=f"SpikeBERT is most accurate with {symbol} = {value:g}",
-            where=place,
+            above=value is not None,
+            before=pair,
+            id=name,
+            claim=words,
+            where=f"figure 3{place}",
             paper=value,
             paper_status="sourced",
         )
-        yield _with(line, pair)
-    results, pair = _best(evidence, "model.num_hidden_layers")
-    line = _claim(
-        evidence,
-        results,
-        above=False,
-        id="deeper_not_better",
-        claim="The deepest SpikeBERT is below the best shallower one",
-        where="figure 3b",
-        paper_status="sourced",
-    )
-    yield _with(line, pair)
 
 
-def _with(line: Claim, words: str) -> Claim:
-    return dataclasses.replace(line, why="; ".join(filter(None, [words, line.why])))
+# Energy
 
 
 def _energy(evidence: Evidence, energy: pd.DataFrame | None) -> Claim:
-    words: dict[str, Any] = {
+    claim: Claim = {
         "id": "energy",
         "claim": "SpikeBERT takes at most this percentage of its teacher's energy on average",
         "where": "section on energy, table 2",
         "paper": ENERGY_SHARE,
         "paper_status": "sourced",
+        "verdict": NOT_TESTABLE,
     }
-    if energy is None:
-        return Claim(**words, why="no table of energy")
-    # As the paper counts, and at one length for both; at the real lengths the shares are near.
+    shares = "no table of energy" if energy is None else _shares(energy)
+    if isinstance(shares, str):
+        return claim | {"why": shares}
+    own = {name: share for name, share in shares.items() if not evidence.is_proxy(name)}
+    used = own or shares
+    found = summarise(list(used.values()))
+    decision = verdict(found.ci_low, found.ci_high, boundary=ENERGY_SHARE, above=False)
+    return claim | {
+        "ours": found.mean,
+        "ci_low": found.ci_low,
+        "ci_high": found.ci_high,
+        "test": "Student's t over sets",
+        "verdict": decision if own else NOT_TESTABLE,
+        "why": joined(
+            "" if own else "on stand-ins, not the paper's sets",
+            ", ".join(f"{name} {share:.2f}" for name, share in used.items()),
+            "a difference in size of the two models is part of it",
+            "one set: no interval" if len(used) == 1 else "",
+        ),
+    }
+
+
+def _shares(energy: pd.DataFrame) -> dict[str, float] | str:
+    """The student's energy in percent of the teacher's on each of the paper's sets, or why there is
+    none: as the paper counts, at one length for both. At the real lengths the shares are near."""
     counted = energy[energy["convention"].isin(["paper", "dense"]) & (energy["length"] != "real")]
     mean = counted.groupby(["dataset", "model"])["energy_pj"].mean().unstack()
     if not {"spikebert", "teacher"} <= set(mean.columns):
-        return Claim(**words, why="the table of energy lacks spikebert or teacher")
+        return "the table of energy lacks spikebert or teacher"
     shares = (100 * mean["spikebert"] / mean["teacher"]).dropna()
-    shares = shares[[name in SETS for name in shares.index]]
-    own = shares[[not evidence.is_stand_in(name) for name in shares.index]]
-    used = own if len(own) else shares
-    if not len(used):
-        return Claim(**words, why="the table of energy has none of the paper's sets")
-    found = summarise(list(used))
-    decision = verdict(found.ci_low, found.ci_high, boundary=ENERGY_SHARE, above=False)
-    why = [", ".join(f"{name} {share:.2f}" for name, share in used.items())]
-    why.append("a difference in size of the two models is part of it")
-    if not len(own):
-        decision = NOT_TESTABLE
-        why.insert(0, "on stand-ins, not the paper's sets")
-    if len(used) == 1:
-        why.append("one set: no interval")
-    return Claim(
-        **words,
-        ours=found.mean,
-        ci_low=found.ci_low,
-        ci_high=found.ci_high,
-        test="Student's t over sets",
-        verdict=decision,
-        why="; ".join(why),
-    )
+    found = {str(name): float(share) for name, share in shares.items() if name in SETS}
+    return found or "the table of energy has none of the paper's sets"
+
+
+# What the paper does not ask
 
 
 def _questions(evidence: Evidence) -> Iterator[Claim]:
-    """What the paper does not ask."""
-    yield _above(evidence, TEXTCNN, "a question of ours to ")
-    for other in [*((model, BASE) for model in SEEDLESS), DENSE_DISTILLED]:
-        ours = _trained_as(evidence, other) if other == DENSE_DISTILLED else SPIKEBERT
-        found = _claim(
+    yield _row_of_table1(evidence, "textcnn", where=f"{OWN_QUESTION} to ", **_above("textcnn"))
+    for model in (*SEEDLESS, "dense_distilled"):
+        other = (model, BASE)
+        ours = _trained_as(evidence, other) if model == "dense_distilled" else SPIKEBERT
+        yield judged(
             evidence,
-            _against(evidence, other, SETS, ours),
-            id=f"above_{other[0]}",
-            claim=f"SpikeBERT is above {WORDS[other[0]]} on average",
-            where="a question of ours, not the paper's",
+            against(evidence, other, SETS, ours),
+            before=runs_like([ours[1]]),
+            **_above(model),
+            where=f"{OWN_QUESTION}, not the paper's",
         )
-        yield _on(found, ours[1])
 
 
 def _trained_as(evidence: Evidence, other: Label) -> Label:
-    """The line of SpikeBERT that had as many rows as the other: the base, or that of table 3."""
+    """The reference variant of SpikeBERT that had as many rows as the other: the base, or that of
+    table 3."""
     for label in (SPIKEBERT, label_of("", line_of(evidence))):
         sides = [(evidence.of(name, label), evidence.of(name, other)) for name in SETS]
         pairs = [(ours[0], theirs[0]) for ours, theirs in sides if ours and theirs]
         if pairs and all(as_many_rows(*pair) for pair in pairs):
             return label
     return SPIKEBERT
-
-
-def _on(claim: Claim, line: str) -> Claim:
-    """The claim, with a word on the line that it stands on, where that is not the base."""
-    words = "" if line == BASE else f"runs like {line}, not the base"
-    return dataclasses.replace(claim, why="; ".join(filter(None, [words, claim.why])))
 
 
 def claims_table(evidence: Evidence, energy: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -405,42 +270,31 @@ def claims_table(evidence: Evidence, energy: pd.DataFrame | None = None) -> pd.D
         UserError: runs named after a row of table 3 have other settings.
     """
     check_variants(evidence)
-    lines = [
+    claims = [
         *_table1(evidence),
         _energy(evidence, energy),
         *_table3(evidence),
         *_figure3(evidence),
         *_questions(evidence),
     ]
-    frame = pd.DataFrame([vars(line) for line in lines], columns=list(COLUMNS))
-    return frame.astype(dict.fromkeys(NUMBERS, float))
+    return frame(claims, COLUMNS)
 
 
 def read_energy(path: str | Path) -> pd.DataFrame:
-    """The table of energy: a CSV with the columns `ENERGY_COLUMNS`, and others.
+    """The table of energy: a CSV with the columns `ENERGY_COLUMNS`, and others, which are left out.
 
     Raises:
         UserError: one of them is missing, or an energy is no number.
     """
     try:
-        frame = pd.read_csv(path)
-        numbers = [c for c in frame.columns if c in ("energy_pj", "share_of_bert", "paper")]
-        frame = frame.astype(dict.fromkeys(numbers, float))
-    except (OSError, ValueError, pd.errors.ParserError) as error:
+        return pd.read_csv(path, usecols=list(ENERGY_COLUMNS), dtype={"energy_pj": float})
+    except (OSError, ValueError) as error:
         raise UserError(
             f"table of energy {path}",
             expected=f"CSV with the columns {', '.join(ENERGY_COLUMNS)}, energies as numbers",
             got=error,
             fix="make it again, or leave it out",
         ) from None
-    if not set(ENERGY_COLUMNS) <= set(frame.columns):
-        raise UserError(
-            f"table of energy {path}",
-            expected=f"the columns {', '.join(ENERGY_COLUMNS)}",
-            got=", ".join(map(str, frame.columns)),
-            fix="give the table that this version writes, or leave it out",
-        )
-    return frame
 
 
 def front(sheet: pd.DataFrame) -> str:
@@ -460,43 +314,16 @@ def front(sheet: pd.DataFrame) -> str:
     return f"Of the {len(sheet)} claims: **{', '.join(words)}**.\n\n{table}\n"
 
 
-def write_claims(
-    records: Iterable[str | Path],
-    predictions: Iterable[str | Path],
-    out: str | Path,
-    notes: Notes,
-    energy: str | Path | None = None,
-) -> None:
-    """Read a run and write claims, ablation and variants, each as .csv, .md and .tex, and
-    claims.rst, which is `front`, into the folder `out`.
+def write_claims(run: Published, out: Path) -> None:
+    """Write claims, ablation and variants, each as .csv, .md and .tex, and claims.rst, which is
+    `front`, into the folder `out`.
 
     Raises:
         UserError: records, predictions or the table of energy do not fit each other.
     """
-    evidence = read_evidence(records, predictions, notes)
-    sheet = claims_table(evidence, read_energy(energy) if energy else None)
-    write_sheet(
-        sheet,
-        Path(out) / "claims",
-        formats=FORMATS,
-        paper="paper",
-        wide=("claim", "where", "test", "why"),
-        notes=[INTERVAL_NOTE],
-    )
-    write_text(Path(out) / "claims.rst", front(sheet))
-    write_sheet(
-        ablation_table(evidence),
-        Path(out) / "ablation",
-        formats=ablation.FORMATS,
-        paper="paper_difference",
-        wide=("note",),
-        notes=[INTERVAL_NOTE, ablation.DIFFERENCE_NOTE],
-    )
-    write_sheet(
-        variants.variants_table(evidence),
-        Path(out) / "variants",
-        formats=variants.FORMATS,
-        paper=None,
-        wide=variants.WIDE,
-        notes=[INTERVAL_NOTE, variants.NOTE],
-    )
+    evidence = read_evidence(run)
+    sheet = claims_table(evidence, read_energy(run.energy_table) if run.energy_table else None)
+    Table(sheet, COLUMNS, [INTERVAL_NOTE]).write(out / "claims")
+    write_text(out / "claims.rst", front(sheet))
+    ablation.rendered(evidence).write(out / "ablation")
+    variants.rendered(evidence).write(out / "variants")

@@ -1,4 +1,4 @@
-"""The student beside compressed BERTs: accuracy, size and energy. Nothing here imports torch.
+"""The student beside compressed BERTs: accuracy, size and energy.
 
 A model without runs, on a set or at all, has a row that says why.
 """
@@ -11,35 +11,22 @@ from typing import Any
 
 import pandas as pd
 
-from ..config.schema import BASE, COMPRESSED
-from ..records.energy import DENSE, EnergyRecord, read_energy
-from ..records.metrics import summarise
-from ..records.records import Record, read_accuracies
-from .evidence import write_sheet
-from .tables import ANALOGUE_NOTE, group
+from ..config.registry import BASE, MODELS
+from ..records.energy import DENSE, EnergyRecord
+from ..records.records import Record
+from .published import Published, group, is_proxy, proxies, summary_cells
+from .render import COUNT, PERCENT, PROXY_NOTE, TEXT, WIDE, Table, frame
 
-COLUMNS = (
-    "dataset",
-    "model",
-    "what",
-    "seeds",
-    "mean",
-    "sd",
-    "ci_low",
-    "ci_high",
-    "parameters",
-    "length",
-    "macs",
-    "sops",
-    "energy_pj",
-    "energy_strict_pj",
-    "note",
-)
-MODELS = ("teacher", *COMPRESSED, "spikebert")
-PERCENT = ("mean", "sd", "ci_low", "ci_high")
-COUNTS = ("seeds", "parameters", "length")
-AMOUNTS = ("macs", "sops", "energy_pj", "energy_strict_pj")
-FORMATS = dict.fromkeys(PERCENT, ".2f") | dict.fromkeys(COUNTS, "d") | dict.fromkeys(AMOUNTS, ".4g")
+COLUMNS = {
+    **dict.fromkeys(("dataset", "model"), TEXT),
+    "what": WIDE,
+    "seeds": COUNT,
+    **dict.fromkeys(("mean", "sd", "ci_low", "ci_high"), PERCENT),
+    **dict.fromkeys(("parameters", "length"), COUNT),
+    **dict.fromkeys(("macs", "sops", "energy_pj", "energy_strict_pj"), ".4g"),
+    "note": WIDE,
+}
+COMPARED = ("teacher", *(name for name, spec in MODELS.items() if spec.compressed), "spikebert")
 STUDENT = "the student of both stages"
 NOTES = (
     "mean, sd, ci: test accuracy over seeds, in percent (ci: 95 % interval of the mean, Student's "
@@ -56,7 +43,7 @@ NOTES = (
 def compressed_table(
     records: Iterable[Record], energies: Iterable[EnergyRecord], notes: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """A row for each set and each of `MODELS`, with the columns `COLUMNS`.
+    """A row for each set and each of `COMPARED`, with the columns `COLUMNS`.
 
     `notes` has, in the order of the table, "datasets", name -> {"analogue"}, and "models", name ->
     {"description", "reason"?}. Without a set each model has one row.
@@ -64,8 +51,8 @@ def compressed_table(
     groups = group(records, notes["datasets"])
     measured = {(e.dataset, e.model): e for e in energies if e.variant == BASE}
     rows = []
-    for dataset, about in (notes["datasets"] or {"": {}}).items():
-        for model in MODELS:
+    for dataset in notes["datasets"] or {"": {}}:
+        for model in COMPARED:
             known = notes["models"].get(model, {})
             row: dict[str, Any] = {
                 "dataset": dataset,
@@ -73,25 +60,21 @@ def compressed_table(
                 "what": known.get("description", STUDENT if model == "spikebert" else model),
                 "seeds": 0,
             }
-            words = ["a stand-in"] if about.get("analogue") else []
+            words = ["a stand-in"] if is_proxy(notes["datasets"], dataset) else []
             if members := groups.get((dataset, model, BASE), []):
-                found = summarise([100 * record.score for record in members])
-                row |= {name: getattr(found, name) for name in PERCENT}
-                row |= {"seeds": found.count, "parameters": members[0].parameters}
-                energy = measured.get((dataset, model))
-                cells = _energy(energy) if energy else {}
-                row |= cells
-                words += [] if cells else ["energy not measured"]
+                energy = _energy(measured.get((dataset, model)))
+                row |= {**summary_cells(members), "parameters": members[0].parameters, **energy}
+                words += [] if energy else ["energy not measured"]
             else:
                 words = [known.get("reason", "no runs on this set" if dataset else "no set")]
             rows.append({**row, "note": "; ".join(words)})
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    kinds = dict.fromkeys((*PERCENT, *AMOUNTS), float) | dict.fromkeys(COUNTS, "Int64")
-    return frame.astype(kinds)
+    return frame(rows, COLUMNS)
 
 
-def _energy(record: EnergyRecord) -> dict[str, Any]:
+def _energy(record: EnergyRecord | None) -> dict[str, Any]:
     """What one sentence of the fixed length costs; nothing where none was accounted for."""
+    if record is None:
+        return {}
     accounts = record.accounts
     usual = accounts.get("paper") or accounts[DENSE]
     strict = accounts.get("strict") or accounts[DENSE]
@@ -107,21 +90,9 @@ def _energy(record: EnergyRecord) -> dict[str, Any]:
     return {"length": record.fixed_length, **cells}
 
 
-def write_compressed(
-    records: Iterable[str | Path],
-    energies: Iterable[str | Path],
-    out: str | Path,
-    notes: Mapping[str, Any],
-) -> None:
-    """Read records of runs and of energy and write compressed.{csv,md,tex} into `out`."""
-    measured = [read_energy(path) for path in sorted(map(str, energies))]
-    table = compressed_table(read_accuracies(records), measured, notes)
-    analogue = any(about.get("analogue") for about in notes["datasets"].values())
-    write_sheet(
-        table,
-        Path(out) / "compressed",
-        formats=FORMATS,
-        paper=None,
-        wide=("what", "note"),
-        notes=[*NOTES, *([f"A{ANALOGUE_NOTE[1:]}."] if analogue else [])],
-    )
+def write_compressed(run: Published, out: Path) -> None:
+    """Write compressed.csv, .md and .tex into the folder `out`."""
+    table = compressed_table(run.read_accuracies(), run.read_energies(), run.compression)
+    proxy = proxies(run.compression["datasets"])
+    notes = [*NOTES, *([f"A{PROXY_NOTE[1:]}."] if proxy else [])]
+    Table(table, COLUMNS, notes).write(out / "compressed")

@@ -1,4 +1,4 @@
-"""Two models compared from records and predictions, and sheets of what came out.
+"""Two models compared from records and predictions.
 
 Differences are percentage points of test accuracy. Nothing here imports torch.
 """
@@ -9,15 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from ..config.schema import BASE
+from ..config.registry import BASE, MODELS
 from ..errors import UserError
 from ..records.predictions import read_predictions
-from ..records.records import Record, read_accuracies
+from ..records.records import Record
 from ..records.significance import (
     DRAWS,
     Difference,
@@ -29,18 +27,14 @@ from ..records.significance import (
     right_rows,
     welch,
 )
-from ..utils.files import write_text
-from .tables import RECALLED_NOTE, Key, group, latex, markdown
+from .published import Key, Label, Notes, Published, group, is_proxy
 
-SEEDLESS = ("tfidf",)  # the same for every seed
+SEEDLESS = tuple(name for name, spec in MODELS.items() if not spec.neural)  # no seed changes them
 INTERVAL_NOTE = (
     f"ci: 95 % interval from {DRAWS:,} bootstrap draws of test rows (one that two sets share is "
     "drawn for both) and, where a model has several, of seeds, not corrected for the number of "
     "rows here; differences are percentage points of test accuracy."
 )
-
-Label = tuple[str, str]  # model, variant
-Notes = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -53,8 +47,8 @@ class Evidence:
     rows: Mapping[str, Sequence[str]]
     notes: Notes
 
-    def is_stand_in(self, dataset: str) -> bool:
-        return bool(self.notes.get(dataset, {}).get("analogue"))
+    def is_proxy(self, dataset: str) -> bool:
+        return is_proxy(self.notes, dataset)
 
     def of(self, dataset: str, label: Label) -> Sequence[Record]:
         return self.groups.get((dataset, *label), ())
@@ -75,6 +69,12 @@ class Comparison:
     draws: Draws
     mcnemar: tuple[tuple[float, int], ...] = ()
     welch: Difference | None = None
+
+    @property
+    def cells(self) -> dict[str, float]:
+        """The difference and its interval as cells of a table."""
+        found = self.difference
+        return {"difference": found.estimate, "ci_low": found.low, "ci_high": found.high}
 
 
 def gather(
@@ -106,12 +106,10 @@ def gather(
     return Evidence(groups, right, ids, notes)
 
 
-def read_evidence(
-    records: Iterable[str | Path], predictions: Iterable[str | Path], notes: Notes
-) -> Evidence:
-    """Evidence from files; predictions are named `<id of the run>.csv`."""
-    rows = {Path(path).name.removesuffix(".csv"): read_predictions(path) for path in predictions}
-    return gather(read_accuracies(records), rows, notes)
+def read_evidence(run: Published) -> Evidence:
+    """Evidence from the files of a run."""
+    rows = {Path(p).name.removesuffix(".csv"): read_predictions(p) for p in run.predictions}
+    return gather(run.read_accuracies(), rows, run.notes)
 
 
 def compare(evidence: Evidence, dataset: str, first: Label, second: Label) -> Comparison | str:
@@ -165,10 +163,16 @@ def average(parts: Sequence[Comparison]) -> Comparison:
 
 
 def comparable(evidence: Evidence, results: Mapping[str, Comparison | str]) -> list[Comparison]:
-    """The comparisons on the paper's own sets; those on stand-ins where there is no other."""
+    """The comparisons on the paper's own sets; those on proxies where there is no other."""
     found = {name: result for name, result in results.items() if not isinstance(result, str)}
-    own = [result for name, result in found.items() if not evidence.is_stand_in(name)]
+    own = [result for name, result in found.items() if not evidence.is_proxy(name)]
     return own or list(found.values())
+
+
+def caveats(evidence: Evidence, datasets: Iterable[str], seeds: int) -> str:
+    """What keeps a row from being compared with the paper's."""
+    words = ["on a stand-in"] if any(map(evidence.is_proxy, datasets)) else []
+    return ", ".join([*words, *(["one seed"] if seeds == 1 else [])])
 
 
 def reasons(evidence: Evidence, results: Mapping[str, Comparison | str]) -> str:
@@ -181,44 +185,3 @@ def reasons(evidence: Evidence, results: Mapping[str, Comparison | str]) -> str:
             reason = result if name in present else note or "no runs"
             sets.setdefault(reason, []).append(name)
     return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in sets.items())
-
-
-# Sheets
-
-
-def _printed(frame: pd.DataFrame, formats: Mapping[str, str], paper: str | None) -> pd.DataFrame:
-    text = frame.astype(object).copy()
-    for name in frame.columns:
-        form = formats.get(name, "")
-        text[name] = ["" if pd.isna(v) else format(v, form) for v in frame[name]]
-    if paper:
-        text[paper] = [
-            f"{value}†" if status == "recalled" else value
-            for value, status in zip(text[paper], frame["paper_status"], strict=True)
-        ]
-    return text
-
-
-def write_sheet(
-    frame: pd.DataFrame,
-    path: Path,
-    *,
-    formats: Mapping[str, str],
-    paper: str | None,
-    wide: Iterable[str],
-    notes: Sequence[str],
-) -> None:
-    """Write `path` with the suffixes .csv (four decimals), .md and .tex (for booktabs).
-
-    `formats` names the columns of numbers and how they are printed; `paper` the column that is
-    marked where `paper_status` is recalled, if there is one; `wide` the columns of sentences.
-    """
-    fixed = [name for name, form in formats.items() if form.endswith("f")]
-    csv = frame.round(dict.fromkeys(fixed, 4)).to_csv(index=False, lineterminator="\n")
-    write_text(path.with_suffix(".csv"), csv)
-    recalled = paper is not None and "recalled" in set(frame["paper_status"])
-    notes = [*notes, *([f"† {RECALLED_NOTE}."] if recalled else [])]
-    text = _printed(frame, formats, paper)
-    write_text(path.with_suffix(".md"), markdown(text, formats, notes))
-    kinds = dict.fromkeys(wide, "p{4cm}") | dict.fromkeys(formats, "r")
-    write_text(path.with_suffix(".tex"), latex(text, kinds, notes))

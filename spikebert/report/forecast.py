@@ -26,17 +26,18 @@ import pandas as pd
 from scipy.optimize import nnls
 
 from ..config.plan import Plan, Run
-from ..config.schema import BASE
+from ..config.registry import BASE, MODELS
 from ..config.settings import ModelSettings
 from ..errors import UserError
 from ..models.flops import UPDATE, bert_macs, neuron_values, student_parameters, training_macs
 from ..records.records import Record, read_records
 from ..utils.files import write_text
-from .tables import markdown
+from .render import COUNT, TEXT, Table, frame
 
 # Peak of dense bfloat16 products: NVIDIA H100 SXM data sheet, 989 TFLOP/s; two FLOPs are a MAC.
 PEAK_MACS = 989e12 / 2
-SPIKING = ("stage2_only", "spikebert")  # of the distilled students, those with spikes
+DISTILLED = ("stage2_only", "spikebert")  # spiking students that ask a teacher
+STAGE1 = "stage 1"
 UTILISATIONS = (0.1, 0.2, 0.4)
 # Weights, gradients and both moments of AdamW in float32.
 BYTES_PER_PARAMETER = 16
@@ -44,11 +45,13 @@ BYTES_PER_PARAMETER = 16
 # (results/small/bench.json), over the values that its neurons put out more.
 BYTES_PER_VALUE = 5.25
 BERT_BASE = {"layers": 12, "width": 768, "vocabulary": 30_000}
-COLUMNS = (
-    "text", "step", "language", "jobs", "sentences", "tokens", "macs",
-    *(f"gpu_hours_{round(100 * share)}" for share in UTILISATIONS),
-    "gpu_gib", "disk_gib",
-)  # fmt: skip
+GPU_HOURS = [f"gpu_hours_{round(100 * share)}" for share in UTILISATIONS]
+COLUMNS = {
+    **dict.fromkeys(("text", "step", "language"), TEXT),
+    "jobs": COUNT,
+    **dict.fromkeys(("sentences", "tokens", "macs"), ".2g"),
+    **dict.fromkeys((*GPU_HOURS, "gpu_gib", "disk_gib"), ",.0f"),
+}
 NOTES = (
     "A forecast, not a measurement. macs: multiply-accumulates of all jobs, 3 x forward for what "
     "is trained and 1 x for a teacher that is asked. gpu_hours_N: on one H100 at N % of its peak "
@@ -117,13 +120,8 @@ def fit_cost(points: Sequence[Point]) -> CostModel:
     solution, _ = nnls(columns / scale / seconds[:, None], np.ones(len(points)))
     fixed, per_mac, per_value = solution / scale
     errors = np.abs(columns @ (solution / scale) / seconds - 1)
-    return CostModel(
-        float(fixed),
-        float(per_mac),
-        float(per_value),
-        float(np.median(errors)),
-        float(errors.max()),
-    )
+    found = (fixed, per_mac, per_value, np.median(errors), errors.max())
+    return CostModel(*map(float, found))
 
 
 @dataclass(frozen=True)
@@ -208,11 +206,10 @@ def _line(
 ) -> dict[str, Any]:
     """One row of the table: `sentences` of `tokens` tokens each, seen by each of `jobs` jobs."""
     shape = ModelSettings(**run.settings["model"]) if "model" in run.settings else None
-    section = {"teacher": "finetune", "stage 1": "stage1", "direct": "direct"}.get(step, "stage2")
-    settings = run.settings[section]
+    settings = run.settings["stage1" if step == STAGE1 else MODELS[run.model].step]
     teacher = bert_macs(bert["layers"], bert["width"], 1, round(tokens))
     own = training_macs(shape, 1, round(tokens)) if shape else UPDATE * teacher
-    asked = teacher if step == "stage 1" or run.model in SPIKING else 0
+    asked = teacher if step == STAGE1 or run.model in DISTILLED else 0
     batch, longest = settings["batch_size"], settings["max_length"]
     if shape:
         parameters = student_parameters(shape, bert["vocabulary"])
@@ -225,12 +222,12 @@ def _line(
     memory = BYTES_PER_PARAMETER * parameters + BYTES_PER_VALUE * values
     return {
         "step": step,
-        "language": run.language if step == "stage 1" else "",
+        "language": run.language if step == STAGE1 else "",
         "jobs": jobs,
         "sentences": sentences,
         "tokens": jobs * sentences * tokens,
         "macs": macs,
-        **dict(zip(COLUMNS[7:10], hours, strict=True)),
+        **dict(zip(GPU_HOURS, hours, strict=True)),
         "gpu_gib": memory / 2**30,
     }
 
@@ -249,19 +246,19 @@ def forecast(
         for run in students.values():
             passes = run.settings["stage1"]["epochs"]
             sentences = factor * _text(plan, run.language) * passes
-            line = _line("stage 1", run, 1, sentences, measured.text_tokens, bert)
+            line = _line(STAGE1, run, 1, sentences, measured.text_tokens, bert)
             layers = run.settings["model"]["num_hidden_layers"] + 1
             cache = layers * bert["width"] * 2 * sentences / passes * measured.text_tokens
             text = 5 * sentences / passes * measured.text_tokens
             lines.append({"text": f"x {factor}", **line, "disk_gib": (cache + text) / 2**30})
-    for model in ("teacher", "direct", *SPIKING):
+    for model in ("teacher", "direct", *DISTILLED):
         runs = list(plan.of(model).values())
         if runs:
-            section = {"teacher": "finetune", "direct": "direct"}.get(model, "stage2")
-            each = [_task_rows(run, measured) * run.settings[section]["epochs"] for run in runs]
+            step = MODELS[model].step
+            each = [_task_rows(run, measured) * run.settings[step]["epochs"] for run in runs]
             line = _line(model, runs[0], len(runs), mean(each), measured.tokens, bert)
-            lines.append({"text": "", **line, "disk_gib": math.nan})
-    return pd.DataFrame(lines, columns=list(COLUMNS))
+            lines.append(line)
+    return frame(lines, COLUMNS)
 
 
 def against_records(cost: CostModel, records: Iterable[Record]) -> float:
@@ -276,15 +273,6 @@ def against_records(cost: CostModel, records: Iterable[Record]) -> float:
     return median(ratios) if ratios else math.nan
 
 
-FORMATS = {
-    "jobs": "d",
-    **dict.fromkeys(("sentences", "tokens", "macs"), ".2g"),
-    **dict.fromkeys(COLUMNS[7:10], ",.0f"),
-    "gpu_gib": ",.0f",
-    "disk_gib": ",.0f",
-}
-
-
 def write_forecast(
     plan: Plan, records: Iterable[str | Path], bench: Path, draws: int, transfer: int, out: Path
 ) -> None:
@@ -293,12 +281,6 @@ def write_forecast(
     measured = Measured.of(known, draws, transfer)
     cost = fit_cost(benchmark_points(json.loads(bench.read_text(encoding="utf-8"))))
     table = forecast(plan, measured)
-    path = out / "forecast"
-    csv = table.to_csv(index=False, lineterminator="\n", float_format="%.4g")
-    write_text(path.with_suffix(".csv"), csv)
-    text = table.astype(object).copy()
-    for name, form in FORMATS.items():
-        text[name] = ["" if pd.isna(value) else format(value, form) for value in table[name]]
     notes = [
         *NOTES,
         f"From {len(known)} records: {measured.rows:,.0f} training rows a set of "
@@ -312,4 +294,6 @@ def write_forecast(
         f"{against_records(cost, known):.1f} times that, with half of its threads, evaluations and "
         "other jobs beside them.",
     ]
-    write_text(path.with_suffix(".md"), markdown(text, FORMATS, notes))
+    whole = Table(table, COLUMNS, notes, significant=4)
+    write_text(out / "forecast.csv", whole.csv())
+    write_text(out / "forecast.md", whole.markdown())

@@ -1,4 +1,4 @@
-"""The table of GLUE from records, beside the paper's row. Nothing here imports torch.
+"""The table of GLUE, beside the paper's row.
 
 Values are percent of the set's metric. A set without runs has a row that says why.
 """
@@ -12,31 +12,21 @@ from typing import Any
 
 import pandas as pd
 
-from ..config.schema import BASE
-from ..records.metrics import summarise
+from ..config.registry import BASE
 from ..records.paper import GLUE, GLUE_AVERAGE
-from ..records.records import Record, read_records
-from .evidence import write_sheet
-from .tables import ANALOGUE_NOTE, group
+from ..records.records import Record
+from .published import Notes, Published, group, is_proxy, proxies, summary_cells
+from .render import COUNT, PERCENT, PROXY_NOTE, TEXT, WIDE, Table, frame
 
-COLUMNS = (
-    "dataset",
-    "metric",
-    "teacher",
-    "direct",
-    "mean",
-    "sd",
-    "ci_low",
-    "ci_high",
-    "seeds",
-    "paper",
-    "paper_status",
-    "n_test",
-    "note",
-)
-PERCENT = ("teacher", "direct", "mean", "sd", "ci_low", "ci_high", "paper")
-COUNTS = ("seeds", "n_test")
-FORMATS = dict.fromkeys(PERCENT, ".2f") | dict.fromkeys(COUNTS, "d")
+COLUMNS = {
+    **dict.fromkeys(("dataset", "metric"), TEXT),
+    **dict.fromkeys(("teacher", "direct", "mean", "sd", "ci_low", "ci_high"), PERCENT),
+    "seeds": COUNT,
+    "paper": PERCENT,
+    "paper_status": TEXT,
+    "n_test": COUNT,
+    "note": WIDE,
+}
 AVERAGE = "average"
 NOTES = (
     "mean, sd, ci: the student of both stages, over seeds, in percent of the metric (ci: 95 % "
@@ -48,14 +38,12 @@ NOTES = (
     "average is over these nine values.",
 )
 
-Notes = Mapping[str, Mapping[str, Any]]
-
 
 def glue_table(records: Iterable[Record], notes: Notes) -> pd.DataFrame:
     """A row for each set of GLUE and one for their mean, with the columns `COLUMNS`.
 
     `notes` gives of each set its metric and the split that is tested on (`test`), whether it is
-    an `analogue`, or the `reason` why it has no runs.
+    a proxy (`analogue`), or the `reason` why it has no runs.
     """
     groups = group(records)
     rows = []
@@ -67,31 +55,27 @@ def glue_table(records: Iterable[Record], notes: Notes) -> pd.DataFrame:
             "seeds": 0,
             "paper": paper.accuracy,
             "paper_status": paper.status,
-            "note": note.get("reason") or _splits(note),
+            "note": note.get("reason") or _splits(note, is_proxy(notes, name)),
         }
         for model in ("teacher", "direct"):
             if members := groups.get((name, model, BASE)):
                 row[model] = 100 * fmean(record.score for record in members)
         if members := groups.get((name, "spikebert", BASE)):
-            found = summarise([100 * record.score for record in members])
-            row |= {key: getattr(found, key) for key in ("mean", "sd", "ci_low", "ci_high")}
-            row |= {"seeds": found.count, "n_test": members[0].n_test}
+            row |= {**summary_cells(members), "n_test": members[0].n_test}
         elif "reason" not in note:
             row["note"] = "; ".join(filter(None, ["no runs of spikebert", row["note"]]))
         rows.append(row)
-    rows.append(_average(rows, {name for name, note in notes.items() if note.get("analogue")}))
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    return frame.astype(dict.fromkeys(PERCENT, float) | dict.fromkeys(COUNTS, "Int64"))
+    return frame([*rows, _average(rows, proxies(notes))], COLUMNS)
 
 
-def _splits(note: Mapping[str, Any]) -> str:
-    words = ["a stand-in"] if note.get("analogue") else []
+def _splits(note: Mapping[str, Any], proxy: bool) -> str:
+    words = ["a stand-in"] if proxy else []
     if note.get("test"):
         words.append(f"tested on {note['test']}, the labels of GLUE's test split are not public")
     return "; ".join(words)
 
 
-def _average(rows: list[dict[str, Any]], analogues: set[str]) -> dict[str, Any]:
+def _average(rows: list[dict[str, Any]], proxy_sets: set[str]) -> dict[str, Any]:
     """The mean of all nine, empty where a set is missing or a stand-in."""
     line: dict[str, Any] = {
         "dataset": AVERAGE,
@@ -102,25 +86,17 @@ def _average(rows: list[dict[str, Any]], analogues: set[str]) -> dict[str, Any]:
         "note": "",
     }
     for column in ("teacher", "direct", "mean"):
-        if all(column in row for row in rows) and not analogues:
+        if all(column in row for row in rows) and not proxy_sets:
             line[column] = fmean(row[column] for row in rows)
     if "mean" not in line:
         lacking = [row["dataset"] for row in rows if "mean" not in row]
         line["note"] = f"{len(lacking)} of {len(rows)} sets have no runs of spikebert"
-        if analogues:
-            line["note"] = f"stand-ins: {', '.join(sorted(analogues))}"
+        if proxy_sets:
+            line["note"] = f"stand-ins: {', '.join(sorted(proxy_sets))}"
     return line
 
 
-def write_glue(records: Iterable[str | Path], out: str | Path, notes: Notes) -> None:
-    """Read records and write glue.csv, glue.md and glue.tex into the folder `out`."""
-    table = glue_table(read_records(records), notes)
-    analogue = any(note.get("analogue") for note in notes.values())
-    write_sheet(
-        table,
-        Path(out) / "glue",
-        formats=FORMATS,
-        paper="paper",
-        wide=("note",),
-        notes=[*NOTES, *([f"A{ANALOGUE_NOTE[1:]}."] if analogue else [])],
-    )
+def write_glue(run: Published, out: Path) -> None:
+    """Write glue.csv, glue.md and glue.tex into the folder `out`."""
+    notes = [*NOTES, *([f"A{PROXY_NOTE[1:]}."] if proxies(run.glue) else [])]
+    Table(glue_table(run.read(), run.glue), COLUMNS, notes).write(out / "glue")

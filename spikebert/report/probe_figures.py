@@ -1,8 +1,4 @@
-"""Figures of what the probes saved, as SVG and PNG. Nothing here imports torch.
-
-The colour maps (cividis, viridis) grow evenly in lightness: they can be read without colour vision
-and in print.
-"""
+"""Figures of what the probes saved: attention, spikes, and similarity to the teacher."""
 
 from __future__ import annotations
 
@@ -16,21 +12,13 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ..errors import UserError
-from .figures import STYLE, Notes, save
+from .published import Notes, Published
+from .style import IMAGE_STYLE, TEXT_STYLE, grid, run_title, save, write_in_cells
 
-# Text stays text in the SVG: tokens can be searched for, in any script that the reader has.
-MAPS: dict[Any, Any] = {
-    **STYLE,
-    "axes.grid": False,
-    "axes.spines.top": True,
-    "axes.spines.right": True,
-    "svg.fonttype": "none",
-}
 KINDS = {
     "attention.query_neuron": "Q",
     "attention.key_neuron": "K",
@@ -77,16 +65,6 @@ def read_arrays(path: str | Path, *names: str) -> Arrays:
     return arrays
 
 
-def model_title(name: str, notes: Notes) -> str:
-    """Model, set and seed in words, from the id of a run; another name stands as it is."""
-    parts = re.fullmatch(r"([^.]+)\.([^.]+)\.(.+)\.s(\d+)", name)
-    if not parts:
-        return name
-    dataset, model, variant, seed = parts.groups()
-    kind = " (a stand-in)" if notes.get(dataset, {}).get("analogue") else ""
-    return f"{model} ({variant}) on {dataset}{kind}, seed {seed}"
-
-
 def layer_of(name: str) -> tuple[int | None, str]:
     """Block, counted from 1, and kind of a layer of neurons; no block for the encoder's."""
     parts = re.search(r"blocks\.(\d+)\.(.+)$", name)
@@ -118,8 +96,7 @@ def attention_figure(
             fix="choose one of them",
         )
     heads = maps[block - 1 - total].mean(0)  # [H, N, N]
-    rows = math.ceil(math.sqrt(len(heads)))
-    columns = math.ceil(len(heads) / rows)
+    columns = math.ceil(len(heads) / math.ceil(math.sqrt(len(heads))))
     side = max(3.2, 0.15 * len(tokens))
     figure = Figure(figsize=(2 * side + 1.6, side + 1.4))
     left, right = figure.subfigures(1, 2, width_ratios=[1.15, 1], squeeze=False)[0]
@@ -133,16 +110,16 @@ def attention_figure(
     panel.set_ylabel("query")
     panel.set_title("mean over heads and steps")
     left.colorbar(image, ax=panel, shrink=0.7, label="spikes in common")
-    panels = right.subplots(rows, columns, squeeze=False).ravel()
-    for head, (small, values) in enumerate(zip(panels, heads, strict=False), 1):
+    panels, shown = grid(right, len(heads), columns)
+    for head, (small, values) in enumerate(zip(shown, heads, strict=True), 1):
         image = small.imshow(values, cmap="cividis", vmin=0, vmax=heads.max() or 1)
         small.set_title(f"head {head}")
         small.set_xticks([])
         small.set_yticks([])
-    for small in panels[len(heads) :]:
-        small.set_visible(False)
-    right.colorbar(image, ax=list(panels), shrink=0.7, label="spikes in common, mean over steps")
-    title = model_title(str(arrays["model"]), notes or {})
+    right.colorbar(
+        image, ax=list(panels.flat), shrink=0.7, label="spikes in common, mean over steps"
+    )
+    title = run_title(str(arrays["model"]), notes)
     text, label = arrays[f"text_{number}"], arrays[f"label_{number}"]
     figure.suptitle(
         f"{title}: QKᵀ of block {block} of {total}\n“{text}”, classified as {label}", fontsize=8
@@ -161,10 +138,10 @@ def rates_figure(arrays: Arrays, notes: Notes | None = None) -> Figure:
     columns = min(4, len(groups))
     rows = math.ceil(len(groups) / columns)
     figure = Figure(figsize=(1.75 * columns + 0.9, 1.65 * rows + 0.8))
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    panels, shown = grid(figure, len(groups), columns, sharex=True, sharey=True)
     shades = mpl.colormaps["viridis"](np.linspace(0, 0.9, blocks))
     lines = {}
-    for panel, (kind, members) in zip(panels.ravel(), groups.items(), strict=False):
+    for panel, (kind, members) in zip(shown, groups.items(), strict=True):
         for block, rates in members:
             colour = "0.4" if block is None else shades[block - 1]
             steps = range(1, len(rates) + 1)
@@ -172,8 +149,6 @@ def rates_figure(arrays: Arrays, notes: Notes | None = None) -> Figure:
         panel.set_title(kind)
         panel.set_xticks(steps)
         panel.tick_params(labelbottom=True)
-    for panel in panels.ravel()[len(groups) :]:
-        panel.set_visible(False)
     panels[0][0].set_ylim(bottom=0)
     figure.supxlabel("time step", fontsize=8)
     figure.supylabel("spikes per neuron and token", fontsize=8)
@@ -185,8 +160,7 @@ def rates_figure(arrays: Arrays, notes: Notes | None = None) -> Figure:
     )
     sample = f"{int(arrays['rate_sentences']):,} {arrays['split']} sentences"
     figure.suptitle(
-        f"{model_title(str(arrays['model']), notes or {})}: spike rates of {sample}"
-        f" of {arrays['dataset']}",
+        f"{run_title(str(arrays['model']), notes)}: spike rates of {sample} of {arrays['dataset']}",
         fontsize=8,
     )
     return figure
@@ -216,7 +190,7 @@ def raster_figure(arrays: Arrays, number: int = 0, notes: Notes | None = None) -
     figure.supylabel(f"first {neurons} neurons of each layer", fontsize=8)
     which = ", ".join(str(block) for block in blocks if block is not None)
     figure.suptitle(
-        f"{model_title(str(arrays['model']), notes or {})}\nspikes of block {which}, "
+        f"{run_title(str(arrays['model']), notes)}\nspikes of block {which}, "
         f"{steps} steps for each token",
         fontsize=8,
     )
@@ -235,7 +209,7 @@ def cka_figure(arrays: Arrays) -> Figure:
     for panel, (name, values) in zip(panels, shown.items(), strict=True):
         image = panel.imshow(values, cmap="cividis", vmin=0, vmax=1)
         if written:
-            _write_values(panel, values)
+            write_in_cells(panel, values, ".2f", shades=values, size=6)
         for i, j in arrays["pairs"]:
             corner = (j - 1.46, i - 1.46)
             panel.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, color=FRAME, lw=1.2))
@@ -256,30 +230,21 @@ def cka_figure(arrays: Arrays) -> Figure:
     return figure
 
 
-def _write_values(panel: Axes, values: np.ndarray) -> None:
-    for (i, j), value in np.ndenumerate(values):
-        colour = "black" if value > 0.55 else "white"
-        panel.text(j, i, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=6)
-
-
 def write_attention(arrays: Arrays, out: Path, block: int | None = None) -> None:
     """Draw the map of one sentence into `out`, an SVG, and the PNG beside it."""
-    with mpl.rc_context(MAPS):
+    with mpl.rc_context(IMAGE_STYLE):
         save(attention_figure(arrays, 0, block), out)
 
 
-def write_probe_figures(
-    probe: str | Path, cka: str | Path, out: str | Path, notes: Notes | None = None
-) -> None:
+def write_probes(run: Published, out: Path) -> None:
     """Draw attention_a, attention_b (the first two sentences), spike_rates, raster and cka into the
-    folder `out`; `notes` says which sets are stand-ins."""
-    arrays = read_arrays(probe, "attention_0", "attention_1", "rates")
-    similar = read_arrays(cka, "before", "after", "pairs")
-    with mpl.rc_context(MAPS):
+    folder `out`."""
+    arrays = read_arrays(run.file("probe"), "attention_0", "attention_1", "rates")
+    similar = read_arrays(run.file("cka"), "before", "after", "pairs")
+    with mpl.rc_context(IMAGE_STYLE):
         for number, letter in enumerate(LETTERS):
-            figure = attention_figure(arrays, number, notes=notes)
-            save(figure, Path(out) / f"attention_{letter}")
-        save(raster_figure(arrays, notes=notes), Path(out) / "raster")
-        save(cka_figure(similar), Path(out) / "cka")
-    with mpl.rc_context({**STYLE, "svg.fonttype": "none"}):
-        save(rates_figure(arrays, notes), Path(out) / "spike_rates")
+            save(attention_figure(arrays, number, notes=run.notes), out / f"attention_{letter}")
+        save(raster_figure(arrays, notes=run.notes), out / "raster")
+        save(cka_figure(similar), out / "cka")
+    with mpl.rc_context(TEXT_STYLE):
+        save(rates_figure(arrays, run.notes), out / "spike_rates")

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +115,6 @@ def read_config(model: Path) -> dict[str, Any]:
 
 def count_parameters(file: Path) -> int:
     """Numbers in a safetensors file, by its header."""
-    from math import prod
-
     from safetensors import SafetensorError, safe_open
 
     try:

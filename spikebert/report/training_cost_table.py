@@ -1,10 +1,10 @@
-"""What training cost, from records and records of energy, as CSV, Markdown and LaTeX.
+"""What training cost, from records of runs and of energy.
 
 Training MACs follow the usual count of one part forward and two parts backward (Kaplan et al.,
 2020, arXiv 2001.08361, section 2.1): 3 x MACs of a forward pass for each token that was seen. A
 teacher that is asked while a student learns costs its forward pass alone. MACs of a forward pass
-are those of energy_account.py, over all T steps and as if spikes were dense; those of a token are
-their mean over the test sentences. Nothing here imports torch.
+are those of the records of energy, over all T steps and as if spikes were dense; those of a token
+are their mean over the test sentences.
 """
 
 from __future__ import annotations
@@ -16,37 +16,22 @@ from typing import Any
 
 import pandas as pd
 
-from ..config.schema import BASE
+from ..config.registry import BASE
 from ..config.settings import digest
 from ..models.flops import UPDATE
-from ..records.energy import EnergyRecord, read_energy
-from ..records.records import Record, read_records
-from ..utils.files import write_text
-from .tables import Key, group, latex, markdown
+from ..records.energy import EnergyRecord
+from ..records.records import Record
+from .published import Key, Published, group, proxies
+from .render import COUNT, TEXT, WIDE, Table, frame
 
-COLUMNS = (
-    "dataset",
-    "model",
-    "variant",
-    "seeds",
-    "updates",
-    "tokens",
-    "wall_s",
-    "samples_per_s",
-    "peak_gib",
-    "training_macs",
-    "teacher_macs",
-    "hardware",
-)
-FORMATS = {
-    "seeds": "d",
-    "updates": ",d",
-    "tokens": ",d",
-    "wall_s": ",.0f",
-    "samples_per_s": ",.0f",
+COLUMNS = {
+    **dict.fromkeys(("dataset", "model", "variant"), TEXT),
+    "seeds": COUNT,
+    **dict.fromkeys(("updates", "tokens"), ",d"),
+    **dict.fromkeys(("wall_s", "samples_per_s"), ",.0f"),
     "peak_gib": ".1f",
-    "training_macs": ".3g",
-    "teacher_macs": ".3g",
+    **dict.fromkeys(("training_macs", "teacher_macs"), ".3g"),
+    "hardware": WIDE,
 }
 STAGE1 = "stage 1"
 NOTES = (
@@ -62,8 +47,7 @@ NOTES = (
     "tokens; a kept answer saves them. MACs a token are means over the test sentences, where the "
     "energy of a model of this shape was counted; stage 1 takes those of the first set it serves.",
 )
-ANALOGUE_NOTE = "a stand-in, not the set of the paper"
-Notes = Mapping[str, Mapping[str, Any]]
+PROXY_NOTE = "a stand-in, not the set of the paper"
 
 
 class Forward:
@@ -103,10 +87,7 @@ def cost_table(
     groups = group(records, datasets)
     forward = Forward(energies, records)
     rows = [*_stage1_rows(groups, forward), *(_row(*item, forward) for item in groups.items())]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    whole = dict.fromkeys(("seeds", "updates", "tokens"), "Int64")
-    numbers = dict.fromkeys(set(FORMATS) - set(whole), float)
-    return frame.astype(whole | numbers)
+    return frame(rows, COLUMNS)
 
 
 def _row(key: Key, members: Sequence[Record], forward: Forward) -> dict[str, Any]:
@@ -162,35 +143,8 @@ def _stage1_rows(
         }
 
 
-def _printed(table: pd.DataFrame, analogues: set[str], mark: str) -> pd.DataFrame:
-    """Cells as text, stand-ins marked."""
-    text = table.astype(object).copy()
-    text["dataset"] = [
-        ", ".join(name + mark * (name in analogues) for name in cell.split(", "))
-        for cell in table["dataset"]
-    ]
-    for name, form in FORMATS.items():
-        text[name] = ["" if pd.isna(value) else format(value, form) for value in table[name]]
-    return text
-
-
-def write_cost_tables(
-    records: Iterable[str | Path],
-    energies: Iterable[str | Path],
-    out: str | Path,
-    notes: Notes,
-) -> None:
-    """Read records and records of energy, and write training_cost.csv, .md and .tex into the folder
-    `out`. `notes` gives, for each set in the order of the table, whether it is an `analogue`."""
-    measured = [read_energy(path) for path in sorted(map(str, energies))]
-    table = cost_table(read_records(records), measured, notes)
-    analogues = {name for name, note in notes.items() if note.get("analogue")}
-    path = Path(out) / "training_cost"
-    csv = table.to_csv(index=False, lineterminator="\n", float_format="%.6g")
-    write_text(path.with_suffix(".csv"), csv)
-    kinds = dict.fromkeys(FORMATS, "r") | {"hardware": "p{4cm}"}
-    for suffix, mark in ((".md", r"\*"), (".tex", "*")):
-        text = _printed(table, analogues, mark)
-        words = [*NOTES, *([f"{mark} {ANALOGUE_NOTE}."] if analogues else [])]
-        whole = markdown(text, FORMATS, words) if suffix == ".md" else latex(text, kinds, words)
-        write_text(path.with_suffix(suffix), whole)
+def write_training_cost(run: Published, out: Path) -> None:
+    """Write training_cost.csv, .md and .tex into the folder `out`."""
+    table = cost_table(run.read(), run.read_energies(), run.notes)
+    whole = Table(table, COLUMNS, NOTES, proxies(run.notes), PROXY_NOTE, significant=6)
+    whole.write(out / "training_cost")

@@ -9,29 +9,20 @@ from typing import Any
 
 import pandas as pd
 
-from ..config.schema import BASE
-from ..records.metrics import summarise
-from .ablation import caveats
-from .evidence import Evidence, Label, compare
-from .sweep_figures import as_many_rows, both_known, flat
+from ..config.registry import BASE
+from .evidence import INTERVAL_NOTE, Evidence, caveats, compare
+from .published import Label, summary_cells
+from .render import COUNT, PERCENT, TEXT, WIDE, Table, frame
+from .sweeps import as_many_rows, both_known, flat
 
-COLUMNS = (
-    "dataset",
-    "model",
-    "variant",
-    "changed",
-    "against",
-    "seeds",
-    "mean",
-    "sd",
-    "difference",
-    "ci_low",
-    "ci_high",
-    "note",
-)
-POINTS = ("mean", "sd", "difference", "ci_low", "ci_high")
-FORMATS = {"seeds": "d"} | dict.fromkeys(POINTS, ".2f")
-WIDE = ("changed", "note")
+COLUMNS = {
+    **dict.fromkeys(("dataset", "model", "variant"), TEXT),
+    "changed": WIDE,
+    "against": TEXT,
+    "seeds": COUNT,
+    **dict.fromkeys(("mean", "sd", "difference", "ci_low", "ci_high"), PERCENT),
+    "note": WIDE,
+}
 NOTE = (
     "against: a variant named `x-y` is compared with `x`, where that ran, any other with the base. "
     "changed: the variant's value of each setting that differs, and the value of the runs that it "
@@ -70,31 +61,24 @@ def variants_table(evidence: Evidence) -> pd.DataFrame:
         if variant == BASE:
             continue
         label = (model, variant)
-        summary = summarise([100 * record.score for record in members])
-        row: dict[str, Any] = {
-            "dataset": dataset,
-            "model": model,
-            "variant": variant,
-            "seeds": summary.count,
-            "mean": summary.mean,
-            "sd": summary.sd,
-        }
-        notes = [caveats(evidence, [dataset], summary.count)]
         other = reference(evidence, dataset, label)
-        row["against"] = other[1]
+        row: dict[str, Any] = {"dataset": dataset, "model": model, "variant": variant}
+        row |= {"against": other[1], **summary_cells(members, interval=False)}
         if evidence.of(dataset, other):
             row["changed"] = "; ".join(
                 f"{name} {mine} for {theirs}"
                 for name, (mine, theirs) in changes(evidence, dataset, label, other).items()
             )
+        notes = [caveats(evidence, [dataset], len(members))]
         found = compare(evidence, dataset, label, other)
         if isinstance(found, str):
             notes.append(found)
         else:
-            d = found.difference
-            row |= {"difference": d.estimate, "ci_low": d.low, "ci_high": d.high}
+            row |= found.cells
         rows.append({**row, "note": ", ".join(filter(None, notes))})
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    text = ["changed", "against", "note"]
-    frame[text] = frame[text].fillna("")
-    return frame.astype(dict.fromkeys(POINTS, float) | {"seeds": int})
+    return frame(rows, COLUMNS)
+
+
+def rendered(evidence: Evidence) -> Table:
+    """The table of `variants_table`, ready to be written."""
+    return Table(variants_table(evidence), COLUMNS, [INTERVAL_NOTE, NOTE])

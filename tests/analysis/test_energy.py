@@ -31,7 +31,8 @@ from spikebert.records.energy import (
     matching_length,
     read_energy,
 )
-from spikebert.report.energy_table import COLUMNS, energy_table, write_energy_tables
+from spikebert.report.energy_table import COLUMNS, energy_table, write_energy
+from spikebert.report.published import Published
 from spikebert.utils.files import write_json
 
 STUDENT = {
@@ -483,7 +484,7 @@ def test_three_formats(tmp_path: Path) -> None:
     for file, made in zip(files, RECORDS, strict=True):
         write_json(file, dataclasses.asdict(made))
         assert read_energy(file) == made
-    write_energy_tables(files, tmp_path, NOTES)
+    write_energy(Published(energies=files, notes=NOTES), tmp_path)
     csv = pd.read_csv(tmp_path / "energy.csv", dtype={"length": str})
     assert csv.energy_pj.tolist()[:2] == [4e9, 8e9]
     markdown = (tmp_path / "energy.md").read_text("utf-8")

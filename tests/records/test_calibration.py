@@ -21,7 +21,8 @@ from spikebert.records.calibration import (
     confusion,
     read_calibration,
 )
-from spikebert.report.calibration_figure import calibration_figure, write_calibration_figure
+from spikebert.report.calibration_figure import calibration_figure, write_calibration
+from spikebert.report.published import Published
 
 # Confidences 0.6, 0.8, 0.9, 1.0 of classes 1, 0, 1, 0.
 SURE = np.array([[0.4, 0.6], [0.8, 0.2], [0.1, 0.9], [1.0, 0.0]])
@@ -172,7 +173,7 @@ def test_figure_shows_reliability_and_counts() -> None:
 def test_the_same_file_gives_the_same_figure(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text(json.dumps(saved()), encoding="utf-8")
     for name in ("first", "second"):
-        write_calibration_figure(tmp_path / "c.json", tmp_path / name)
+        write_calibration(Published(calibration=tmp_path / "c.json"), tmp_path / name)
     for kind in ("svg", "png"):
         first, second = (tmp_path / name / f"calibration.{kind}" for name in ("first", "second"))
         assert first.read_bytes() == second.read_bytes()

@@ -34,6 +34,7 @@ from spikebert.report.claims import (
     verdict,
 )
 from spikebert.report.evidence import compare, gather
+from spikebert.report.published import Published
 
 ROWS = 400
 OWN = {name: {"source": f"rows of {name}", "analogue": False} for name in SETS}
@@ -126,7 +127,7 @@ def test_every_row_of_table_3_has_runs_to_look_for():
 
 def test_columns_and_that_nothing_is_testable_without_records():
     sheet = claims_table(gather([], {}, {}))
-    assert tuple(sheet.columns) == claims.COLUMNS
+    assert tuple(sheet.columns) == tuple(claims.COLUMNS)
     assert sheet["id"].is_unique
     assert set(sheet["verdict"]) == {NOT_TESTABLE}
     assert sheet["ours"].isna().all()
@@ -424,7 +425,7 @@ def test_files_are_the_same_each_time_and_mark_what_is_recalled(tmp_path: Path):
         columns = zip(*(row.values() for row in runs.predictions[record.id]), strict=True)
         write_predictions(predictions[-1], *columns)
     for name in ("first", "second"):
-        claims.write_claims(records, predictions, tmp_path / name, OWN)
+        claims.write_claims(Published(records, predictions, notes=OWN), tmp_path / name)
     for name in ("claims", "ablation"):
         for suffix in (".csv", ".md", ".tex"):
             first, second = (tmp_path / d / f"{name}{suffix}" for d in ("first", "second"))

@@ -10,7 +10,8 @@ from sample_records import make_record
 
 from spikebert.records.energy import EnergyRecord, LayerEnergy
 from spikebert.records.records import write_record
-from spikebert.report.training_cost_table import cost_table, write_cost_tables
+from spikebert.report.published import Published
+from spikebert.report.training_cost_table import cost_table, write_training_cost
 
 MODEL = {"model": {"timesteps": 4}}
 STAGE1 = {"steps": 100, "tokens": 5000, "wall_s": 50.0, "samples": 3200}
@@ -90,7 +91,8 @@ def test_files_mark_stand_ins_and_align_numbers(tmp_path: Path, stand_in: bool) 
         write_record(paths[-1], record)
     measured = tmp_path / "energy.json"
     measured.write_text(json.dumps(dataclasses.asdict(energy("mr", "teacher", 100))))
-    write_cost_tables(paths, [measured], tmp_path, {"mr": {"analogue": stand_in}})
+    notes = {"mr": {"analogue": stand_in}}
+    write_training_cost(Published(paths, energies=[measured], notes=notes), tmp_path)
     markdown = (tmp_path / "training_cost.md").read_text("utf-8")
     assert (r"mr\*" in markdown) == stand_in
     assert ("a stand-in" in markdown) == stand_in

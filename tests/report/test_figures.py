@@ -10,14 +10,12 @@ from sample_records import NOTES, RECORDS, make_record
 
 from spikebert.config.schema import MODELS
 from spikebert.records.records import write_record
-from spikebert.report.figures import (
-    COLOURS,
-    accuracy_figure,
-    bench_figure,
-    curves_figure,
-    write_bench_figure,
-    write_figures,
-)
+from spikebert.report import FIGURES, write_output
+from spikebert.report.accuracy_figure import accuracy_figure
+from spikebert.report.bench_figure import bench_figure, write_bench
+from spikebert.report.curves_figure import curves_figure
+from spikebert.report.published import Published
+from spikebert.report.style import OTHER, colour_of
 
 FILES = ("accuracy.svg", "accuracy.png", "curves.svg", "curves.png")
 
@@ -84,7 +82,7 @@ def test_a_dense_network_is_a_hollow_square_in_its_twins_colour() -> None:
 
 
 def test_every_model_has_a_colour() -> None:
-    assert COLOURS.keys() == MODELS.keys()
+    assert OTHER not in map(colour_of, MODELS)
 
 
 def test_curves_show_loss_and_accuracy_of_every_seed() -> None:
@@ -123,17 +121,20 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def test_the_same_records_give_the_same_bytes(records: list[Path], tmp_path: Path) -> None:
     for name in ("first", "second"):
-        write_figures(records, tmp_path / name, NOTES)
+        for figure in ("accuracy", "curves"):
+            write_output(FIGURES[figure], Published(records, notes=NOTES), tmp_path / name)
     for name in FILES:
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
 
 def test_figures_and_tables_load_no_torch(records: list[Path], tmp_path: Path) -> None:
     code = (
-        "import sys; from spikebert.report.figures import write_figures; "
-        "from spikebert.report.tables import write_tables; "
-        "out, *records = sys.argv[1:]; write_figures(records, out, {}); "
-        "write_tables(records, out, {}); print({'torch', 'transformers'} & {*sys.modules})"
+        "import pathlib, sys; from spikebert.report import FIGURES, TABLES, write_output; "
+        "from spikebert.report.published import Published; out, *records = sys.argv[1:]; "
+        "chosen = [FIGURES['accuracy'], FIGURES['curves'], *TABLES.values()]; "
+        "run = Published(records, compression={'datasets': {}, 'models': {}}); "
+        "[write_output(place, run, pathlib.Path(out)) for place in chosen]; "
+        "print({'torch', 'transformers'} & {*sys.modules})"
     )
     command = [sys.executable, "-c", code, str(tmp_path), *map(str, records)]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -152,6 +153,6 @@ def test_bench_figure_has_a_panel_for_each_axis(tmp_path: Path) -> None:
     assert measured == ([1, 2, 4], [10, 20, 40])  # ms
     assert fitted[1] == pytest.approx(measured[1])
     (tmp_path / "bench.json").write_text(json.dumps({"scaling": scaling}), encoding="utf-8")
-    write_bench_figure(tmp_path / "bench.json", tmp_path)
+    write_bench(Published(bench=tmp_path / "bench.json"), tmp_path)
     assert (tmp_path / "bench.svg").stat().st_size > 1000
     assert (tmp_path / "bench.png").stat().st_size > 1000

@@ -13,8 +13,9 @@ from spikebert.errors import UserError
 from spikebert.records.paper import GLUE
 from spikebert.records.predictions import read_predictions, write_predictions
 from spikebert.records.records import Record, read_record, write_record
-from spikebert.report.figures import write_figures
+from spikebert.report import FIGURES, write_output
 from spikebert.report.glue_table import COLUMNS, glue_table, write_glue
+from spikebert.report.published import Published
 
 NOTES = {name: {"metric": "accuracy", "test": "validation", "analogue": False} for name in GLUE}
 NOTES["glue_stsb"] = NOTES["glue_stsb"] | {"metric": "pearson_spearman"}
@@ -47,7 +48,7 @@ def row(table: pd.DataFrame, dataset: str) -> pd.Series:
 
 def test_rows_are_the_sets_of_glue_and_their_mean() -> None:
     table = glue_table(RECORDS, NOTES)
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == tuple(COLUMNS)
     assert list(table["dataset"]) == [*GLUE, "average"]
 
 
@@ -89,12 +90,12 @@ def test_three_formats_are_written_and_figures_leave_scores_out(tmp_path: Path) 
     paths = [tmp_path / f"{record.id}.json" for record in RECORDS]
     for path, record in zip(paths, RECORDS, strict=True):
         write_record(path, record)
-    write_glue(paths, tmp_path, NOTES)
+    write_glue(Published(paths, glue=NOTES), tmp_path)
     assert row(pd.read_csv(tmp_path / "glue.csv"), "glue_stsb")["mean"] == 30
     assert "|  30.00 |" in (tmp_path / "glue.md").read_text("utf-8")
     assert r"\begin{tabular}" in (tmp_path / "glue.tex").read_text("utf-8")
     sources = {name: {"source": name} for name in ("glue_stsb", "glue_rte")}
-    write_figures(paths, tmp_path, sources)
+    write_output(FIGURES["accuracy"], Published(paths, notes=sources), tmp_path)
     svg = (tmp_path / "accuracy.svg").read_text("utf-8")
     assert "glue_rte" in svg
     assert "glue_stsb" not in svg
@@ -107,7 +108,7 @@ def test_records_of_before_still_load(tmp_path: Path) -> None:
     for name in ("metric", "metrics_dev", "metrics_test"):
         del value[name]
     file.write_text(json.dumps(value), encoding="utf-8")
-    write_glue([file], tmp_path, NOTES)
+    write_glue(Published([file], glue=NOTES), tmp_path)
     assert row(pd.read_csv(tmp_path / "glue.csv"), "glue_rte")["mean"] == pytest.approx(55)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from spikebert.errors import UserError
 from spikebert.report.pages import page, write_pages
-from spikebert.report.tables import markdown
+from spikebert.report.render import markdown
 
 
 class Reader(HTMLParser):
@@ -48,7 +48,7 @@ def read(text: str) -> Reader:
 def test_page_shows_the_table_aligned_and_loads_nothing(tmp_path: Path) -> None:
     table = pd.DataFrame({"dataset": ["mr\\*", "a_b"], "mean": ["77.20", "9.00"]})
     (tmp_path / "training_cost.md").write_text(
-        markdown(table, ["mean"], ["\\* a stand-in.", "a < b & <b>c</b>"]), encoding="utf-8"
+        markdown(table, ["\\* a stand-in.", "a < b & <b>c</b>"], ["mean"]), encoding="utf-8"
     )
     write_pages([tmp_path / "training_cost.md"], tmp_path / "out")
     text = (tmp_path / "out" / "training_cost.html").read_text("utf-8")

@@ -8,17 +8,17 @@ import pytest
 
 from spikebert.errors import UserError
 from spikebert.report.probe_figures import (
-    MAPS,
     attention_figure,
     cka_figure,
     layer_of,
-    model_title,
     raster_figure,
     rates_figure,
     read_arrays,
     write_attention,
-    write_probe_figures,
+    write_probes,
 )
+from spikebert.report.published import Published
+from spikebert.report.style import IMAGE_STYLE, run_title
 
 L, T, H = 3, 4, 5
 TOKENS = (["[CLS]", "warm", "##th", "电影", "[SEP]"], ["[CLS]", "dull", "[SEP]"])
@@ -129,7 +129,7 @@ def test_cka_maps_share_a_scale_and_mark_the_aligned_pairs() -> None:
 
 
 def test_names_are_read_as_words() -> None:
-    assert model_title("my-folder", {}) == "my-folder"
+    assert run_title("my-folder", {}) == "my-folder"
     assert layer_of("blocks.11.attention_residual") == (12, "attention, output")
     assert layer_of("embeddings.neuron") == (None, "embedding")
 
@@ -144,7 +144,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 @pytest.mark.filterwarnings("ignore:Glyph")  # the PNG's font has no Chinese
 def test_every_figure_is_written_twice_the_same(files: tuple[Path, Path], tmp_path: Path) -> None:
     for folder in ("first", "second"):
-        write_probe_figures(*files, tmp_path / folder, STAND_IN)
+        write_probes(Published(probe=files[0], cka=files[1], notes=STAND_IN), tmp_path / folder)
     for name in NAMES:
         for suffix in ("svg", "png"):
             first, second = (tmp_path / f / f"{name}.{suffix}" for f in ("first", "second"))
@@ -168,7 +168,7 @@ def test_the_map_of_any_sentence_is_an_svg_and_a_png(tmp_path: Path) -> None:
 def test_a_file_that_lacks_something_is_named(files: tuple[Path, Path], tmp_path: Path) -> None:
     _, cka = files
     with pytest.raises(UserError, match="no attention_0, attention_1, rates in it"):
-        write_probe_figures(cka, cka, tmp_path)
+        write_probes(Published(probe=cka, cka=cka), tmp_path)
     (tmp_path / "text.npz").write_text("no archive", encoding="utf-8")
     for name in ("none.npz", "text.npz"):
         with pytest.raises(UserError, match=name):
@@ -178,6 +178,6 @@ def test_a_file_that_lacks_something_is_named(files: tuple[Path, Path], tmp_path
 def test_a_silent_head_is_drawn_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
     arrays = probe_arrays()
     arrays["attention_1"] = np.zeros_like(arrays["attention_1"])
-    with mpl.rc_context(MAPS):
+    with mpl.rc_context(IMAGE_STYLE):
         attention_figure(arrays, 1).draw_without_rendering()
     assert not [warning for warning in recwarn if issubclass(warning.category, RuntimeWarning)]

@@ -6,6 +6,7 @@ import pytest
 from sample_records import make_record
 
 from spikebert.records.records import write_record
+from spikebert.report.published import Published, group
 from spikebert.report.sweep_figures import (
     BETA,
     DEPTH,
@@ -14,12 +15,10 @@ from spikebert.report.sweep_figures import (
     SURROGATE,
     TEXT,
     TIMESTEPS,
-    sweep,
     sweep_figure,
-    text_points,
-    write_sweep_figures,
+    write_sweeps,
 )
-from spikebert.report.tables import group
+from spikebert.report.sweeps import sweep, text_points
 
 
 def settings(**model):
@@ -174,7 +173,7 @@ def test_figures_are_written(tmp_path: Path):
     for record in records():
         paths.append(tmp_path / f"{record.id}.json")
         write_record(paths[-1], record)
-    write_sweep_figures(paths, tmp_path / "figures", {})
+    write_sweeps(Published(paths), tmp_path / "figures")
     made = {path.name for path in (tmp_path / "figures").iterdir()}
     assert made == {f"{name}.{kind}" for name in FIGURES for kind in ("svg", "png")}
     assert FIGURES["sweep_beta"] == (BETA,)

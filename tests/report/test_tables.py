@@ -11,7 +11,9 @@ from spikebert.config.schema import MODELS
 from spikebert.errors import UserError
 from spikebert.records.paper import GLUE, GLUE_AVERAGE, PAPER, paper_value
 from spikebert.records.records import write_record
-from spikebert.report.tables import COLUMNS, accuracy_table, latex, write_tables
+from spikebert.report.accuracy_table import COLUMNS, accuracy_table, write_accuracy
+from spikebert.report.published import Published
+from spikebert.report.render import latex
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files = [path / "records" / f"{record.id}.json" for record in RECORDS]
     for file, record in zip(files, RECORDS, strict=True):
         write_record(file, record)
-    write_tables(files, path, NOTES)
+    write_accuracy(Published(files, notes=NOTES), path)
     return path
 
 
@@ -34,7 +36,7 @@ def row(table: pd.DataFrame, dataset: str, model: str, variant: str = "base") ->
 
 
 def test_columns_and_order(table: pd.DataFrame) -> None:
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == tuple(COLUMNS)
     assert table[["dataset", "model", "variant"]].values.tolist() == [
         ["mr", "tfidf", "base"],
         ["mr", "direct", "base"],
@@ -85,7 +87,7 @@ def test_test_splits_have_to_agree() -> None:
 
 def test_csv_has_the_numbers(folder: Path) -> None:
     read = pd.read_csv(folder / "accuracy.csv")
-    assert tuple(read.columns) == COLUMNS
+    assert tuple(read.columns) == tuple(COLUMNS)
     assert row(read, "mr", "spikebert").ci_low == 78.5159
 
 
@@ -101,7 +103,7 @@ def test_markdown_marks_stand_ins_and_recalled_values(folder: Path) -> None:
 def test_notes_are_left_out_where_nothing_is_marked(tmp_path: Path) -> None:
     record = make_record("sst2", "spikebert", 1, 0.79)
     write_record(tmp_path / f"{record.id}.json", record)
-    write_tables([tmp_path / f"{record.id}.json"], tmp_path, {})
+    write_accuracy(Published([tmp_path / f"{record.id}.json"]), tmp_path)
     text = (tmp_path / "accuracy.md").read_text("utf-8")
     assert "stand-in" not in text
     assert "†" not in text
@@ -118,7 +120,7 @@ def test_latex_is_escaped(folder: Path) -> None:
 
 def test_latex_has_a_cell_for_each_column_and_escaped_notes() -> None:
     table = pd.DataFrame({"a_b": ["x & y", "50 %"], "n": ["1", "2"]})
-    text = latex(table, {"n": "r"}, ["R&D of a_b: 5 % #1 at $2"])
+    text = latex(table, ["R&D of a_b: 5 % #1 at $2"], ["l", "r"])
     assert r"\begin{tabular}{lr}" in text
     assert r"R\&D of a\_b: 5 \% \#1 at \$2" in text
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
@@ -126,7 +128,8 @@ def test_latex_has_a_cell_for_each_column_and_escaped_notes() -> None:
 
 
 def test_the_same_records_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
-    write_tables(sorted(folder.glob("records/*.json"), reverse=True), tmp_path, NOTES)
+    files = sorted(folder.glob("records/*.json"), reverse=True)
+    write_accuracy(Published(files, notes=NOTES), tmp_path)
     for name in ("accuracy.csv", "accuracy.md", "accuracy.tex"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 

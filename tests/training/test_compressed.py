@@ -19,6 +19,7 @@ from spikebert.errors import UserError
 from spikebert.records.energy import read_energy
 from spikebert.records.records import write_record
 from spikebert.report.compressed_table import COLUMNS, compressed_table, write_compressed
+from spikebert.report.published import Published
 from spikebert.training.steps.finetune import finetune
 from spikebert.training.steps.pretrain import train_tokenizer
 from spikebert.training.tokenization import load_tokenizer
@@ -118,7 +119,7 @@ def row(table: pd.DataFrame, dataset: str, model: str) -> pd.Series:
 
 def test_every_model_has_a_row_for_every_set() -> None:
     table = compressed_table(RECORDS, [], NOTES)
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == tuple(COLUMNS)
     models = ["teacher", "distilbert", "tinybert", "spikebert"]
     assert table[["dataset", "model"]].values.tolist() == [
         [dataset, model] for dataset in ("mr", "sst2") for model in models
@@ -154,7 +155,8 @@ def test_three_formats_are_written(tmp_path: Path) -> None:
     paths = [tmp_path / f"{record.id}.json" for record in RECORDS]
     for path, record in zip(paths, RECORDS, strict=True):
         write_record(path, record)
-    write_compressed(paths, PUBLISHED.glob("mr.*.json"), tmp_path, NOTES)
+    energies = sorted(PUBLISHED.glob("mr.*.json"))
+    write_compressed(Published(paths, energies=energies, compression=NOTES), tmp_path)
     assert len(pd.read_csv(tmp_path / "compressed.csv")) == 8
     assert "stand-in" in (tmp_path / "compressed.md").read_text("utf-8")
     assert r"\begin{tabular}" in (tmp_path / "compressed.tex").read_text("utf-8")

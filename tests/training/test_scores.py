@@ -24,8 +24,8 @@ from spikebert.errors import UserError
 from spikebert.records.metrics import SCORES, headline, scores
 from spikebert.records.predictions import read_predictions
 from spikebert.records.records import read_record
+from spikebert.report.accuracy_table import accuracy_table
 from spikebert.report.glue_table import glue_table
-from spikebert.report.tables import accuracy_table
 from spikebert.training.distillation import Classifier, types_for
 from spikebert.training.losses import gold_loss, label_loss, logits_loss
 from spikebert.training.steps.direct import direct

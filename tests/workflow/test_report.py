@@ -89,11 +89,11 @@ def test_published_tables_are_those_of_the_published_records(clone: Path, second
 
 
 def test_what_figures_are_drawn_with_reruns_figures_alone(clone: Path, seconds: float) -> None:
-    """A new caption, colour or line of code in figures.py touches no record."""
+    """A new caption, colour or line of code in style.py touches no record."""
     assert seconds
     assert jobs(clone, "figures", "tables", *CONFIG) == {}
-    source = clone / "spikebert/report/figures.py"
-    source.write_text(source.read_text("utf-8").replace("#D55E00", "#CC79A7"), "utf-8")
+    source = clone / "spikebert/report/style.py"
+    source.write_text(source.read_text("utf-8").replace("#CC79A7", "#D55E00"), "utf-8")
     caption = clone / "workflow/report/accuracy_figure.rst"
     caption.write_text(caption.read_text("utf-8") + "\nOther words.\n", "utf-8")
     assert jobs(clone, "figures", "tables", *CONFIG) == {}

@@ -64,7 +64,7 @@ rule accuracy_and_curves:
         about=lambda wildcards: captions.about(plan),
         options=options,
     shell:
-        "python -m spikebert figure accuracy {params.options:q} > {log:q} 2>&1"
+        "python -m spikebert figure accuracy curves {params.options:q} > {log:q} 2>&1"
 
 
 rule sweep_figures:
