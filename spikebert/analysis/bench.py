@@ -1,19 +1,9 @@
 """What training and inference cost, measured side by side in one process.
 
-Four builds of one shape, on the same sentences:
-
-    ours          this package as it trains: length buckets, a mask, bfloat16, fused neurons
-    plain         the same without the fused neurons
-    field         what the field usually runs: spikingjelly's neuron, float32, no mask, every
-                  sentence padded to one length
-    dense         a BERT of the same width and depth, trained as ours is
-
-Builds take turns, so that a slower minute of the machine falls on all of them, on batches whose
-lengths stand for the corpus. The *floor* of a step is the time of its matrix products alone, run by
-torch one after the other in bfloat16 in the same rounds; a step may take less where products of
-spikes are looked up. The *own floor* is that of the same products as ours runs them: those that it
-looks up, and its own for the gradients of the weights. Memory is the peak of a process of its own
-for each build.
+Four builds of one shape (`builds`) take turns on the same sentences, so that a slower minute of the
+machine falls on all of them, on batches whose lengths stand for the corpus. The *floor* of a step
+is the time of its matrix products alone, run by torch one after the other in bfloat16 in the same
+rounds. Memory is the peak of a process of its own for each build.
 """
 
 from __future__ import annotations
@@ -22,10 +12,7 @@ import contextlib
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any
@@ -37,182 +24,21 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from ..config.settings import ModelSettings
-from ..data.corpus import read_rows
-from ..errors import UserError
-from ..kernels.ops import multiply, packed, weight_gradient
 from ..models.attention import product
 from ..models.flops import product_macs, product_shapes, training_macs
-from ..models.neurons import LIF
-from ..models.students import classifier, new_student
-from ..training.loop import keep_freed_memory, set_fused, use_bf16
-from ..training.table_adamw import TableAdamW, clip_grad_norm, tables_of
-from ..training.tokenization import by_length, collator, encode, load_tokenizer
+from ..training.loop import keep_freed_memory, use_bf16
+from ..training.tokenization import load_tokenizer
 from ..utils.provenance import COMMIT, hardware, peak_rss_bytes, versions
-
-BUILDS = ("ours", "plain", "field", "dense")
-Batch = dict[str, Tensor]
+from .builds import BUILDS, Batch, Build, read_batches, seconds
 
 
-class SpikingJellyLIF(nn.Module):
-    """spikingjelly's multi-step LIF in the place of ours: currents [T, ...] -> spikes [T, ...]."""
-
-    def __init__(self, settings: dict[str, Any]):
-        super().__init__()
-        try:
-            from spikingjelly.activation_based import functional, neuron, surrogate
-        except ImportError:
-            raise UserError(
-                "build field",
-                expected="spikingjelly, whose neuron it is made of",
-                got="no such package",
-                fix="pip install --no-deps spikingjelly==2.0.0",
-            ) from None
-        self.reset = functional.reset_net
-        self.node = neuron.LIFNode(
-            tau=1 / (1 - settings["beta"]),
-            decay_input=settings["decay_input"],
-            v_threshold=settings["threshold"],
-            v_reset=None if settings["reset"] == "soft" else 0.0,
-            surrogate_function=surrogate.ATan(alpha=settings["alpha"]),
-            detach_reset=settings["detach_reset"],
-            step_mode="m",
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.reset(self.node)
-        spikes: Tensor = self.node(x.contiguous())
-        return spikes
-
-
-def with_spikingjelly(model: nn.Module) -> nn.Module:
-    """Put spikingjelly's neuron wherever a LIF stands."""
-    for parent in list(model.modules()):
-        for name, child in parent.named_children():
-            if isinstance(child, LIF):
-                setattr(parent, name, SpikingJellyLIF(child.settings))
-    return model
-
-
-@dataclass
-class Build:
-    """A model with its optimiser, and how it is fed."""
-
-    name: str
-    model: nn.Module
-    optimiser: torch.optim.Optimizer
-    padded: bool
-    bf16: bool
-    masked: bool = True
-
-    @classmethod
-    def make(
-        cls,
-        name: str,
-        shape: ModelSettings,
-        tokenizer: PreTrainedTokenizerBase,
-        seed: int = 0,
-        learning_rate: float = 1e-3,
-    ) -> Build:
-        torch.manual_seed(seed)
-        config = new_student(shape, tokenizer, dense=name == "dense", num_labels=2)
-        model: nn.Module = classifier(config)
-        if name == "field":
-            model = with_spikingjelly(model)
-        set_fused(model, name == "ours")
-        ours = name in ("ours", "dense")
-        optimiser: torch.optim.Optimizer
-        if ours and (tables := tables_of(model)):
-            parameters = model.parameters()
-            optimiser = TableAdamW(parameters, tables=tables, lr=learning_rate, fused=True)
-        else:
-            optimiser = torch.optim.AdamW(model.parameters(), learning_rate, fused=ours)
-        field = name == "field"
-        return cls(name, model, optimiser, field, not field and use_bf16("auto"), not field)
-
-    def autocast(self) -> AbstractContextManager:
-        return torch.autocast("cpu", torch.bfloat16) if self.bf16 else nullcontext()
-
-    def inputs(self, batch: Batch, length: int) -> Batch:
-        """The batch as it is, or padded to `length`, with its mask or without."""
-        names = ("input_ids", "attention_mask") if self.masked else ("input_ids",)
-        more = length - batch["input_ids"].shape[1] if self.padded else 0
-        return {
-            "labels": batch["labels"],
-            **{name: nn.functional.pad(batch[name], (0, more)) for name in names},
-        }
-
-    def train(self, batch: Batch) -> Tensor:
-        """One update; the loss."""
-        self.model.train()
-        with self.autocast():
-            loss = self.model(**batch).loss
-        loss.backward()
-        clip_grad_norm(self.model.parameters(), 1.0)
-        self.optimiser.step()
-        self.optimiser.zero_grad()
-        return loss.detach()
-
-    @torch.inference_mode()
-    def infer(self, batch: Batch) -> Tensor:
-        """Logits [B, C]."""
-        self.model.eval()
-        with self.autocast():
-            logits: Tensor = self.model(**{k: v for k, v in batch.items() if k != "labels"}).logits
-        return logits.float()
-
-
-def read_batches(
-    corpus: Path, split: str, tokenizer: PreTrainedTokenizerBase, size: int, length: int
-) -> list[Batch]:
-    """Full batches of neighbours in length, in an order drawn with a fixed seed."""
-    examples = by_length(encode(read_rows(corpus / f"{split}.jsonl"), tokenizer, length))
-    collate = collator(tokenizer)
-    batches = [
-        dict(collate(examples[i : i + size])) for i in range(0, len(examples) - size + 1, size)
-    ]
-    if not batches:
-        raise UserError(
-            f"rows of {split} in {corpus}",
-            expected=f"{size} or more, a batch",
-            got=len(examples),
-            fix="lower --batch-size, or take a larger corpus",
-        )
-    order = torch.randperm(len(batches), generator=torch.Generator().manual_seed(0)).tolist()
-    return [batches[i] for i in order]
-
-
-def seconds(function: Callable[..., object], *arguments: object) -> float:
-    """How long a call takes."""
-    start = time.perf_counter()
-    function(*arguments)
-    return time.perf_counter() - start
-
-
-def highest_counts(shape: ModelSettings) -> Iterator[int]:
-    """The highest count of spikes that the input of each linear layer can hold, in the order of
-    `product_shapes`: 1 between the two of a sub-block, and in the stream what was added to it."""
-    for block in range(shape.num_hidden_layers):
-        stream = 1 if shape.residual == "membrane" else 1 + 2 * block
-        yield from [stream] * 3
-        yield 1
-        yield 1 if shape.residual == "membrane" else stream + 1
-        yield 1
-
-
-def run_products(shape: ModelSettings, rows: int, tokens: int, ours: bool = False) -> None:
-    """The matrix products of one update and nothing else: the floor of its time, by torch or as
-    `ours` makes them, of inputs whose counts of spikes are the highest that they can be."""
-    shapes = product_shapes(shape, rows, tokens)
-    for (m, k, n), most in zip(shapes, highest_counts(shape), strict=True):
-        x = torch.full((m, k), most, dtype=torch.bfloat16)
-        wide = torch.ones(n, k)
-        w = wide.bfloat16()
-        grad, planes = multiply(x, wide, w) if ours else (x @ w.T, 0)
+def run_products(shape: ModelSettings, rows: int, tokens: int) -> None:
+    """The matrix products of one update and nothing else: the floor of its time."""
+    for m, k, n in product_shapes(shape, rows, tokens):
+        x, w = torch.ones(m, k, dtype=torch.bfloat16), torch.ones(n, k, dtype=torch.bfloat16)
+        grad = x @ w.T
         grad @ w  # to the input
-        if ours:
-            weight_gradient(grad, packed(x, planes))
-        else:
-            grad.T @ x
+        grad.T @ x
     size = (shape.timesteps, rows, shape.num_attention_heads, tokens)
     q = torch.ones(*size, shape.hidden_size // shape.num_attention_heads, dtype=torch.bfloat16)
     for _ in range(3 * shape.num_hidden_layers):
@@ -244,7 +70,7 @@ def interleaved(
     """
     training: dict[str, list[float]] = {build.name: [] for build in builds}
     inference: dict[str, list[float]] = {build.name: [] for build in builds}
-    floors: dict[str, list[float]] = {"floor": [], "own_floor": []}
+    floors: list[float] = []
     macs: list[int] = []
     measured = spread(batches, rounds)
     for i, batch in enumerate(measured):
@@ -258,14 +84,12 @@ def interleaved(
             asked = [seconds(build.infer, fed) for _ in range(times)]
             training[build.name].append(median(spent) / rows)
             inference[build.name].append(median(asked) / rows)
-        for name, values in floors.items():
-            own = name == "own_floor"
-            spent = [seconds(run_products, shape, rows, tokens, own) for _ in range(repeats)]
-            values.append(median(spent) / rows)
+        spent = [seconds(run_products, shape, rows, tokens) for _ in range(repeats)]
+        floors.append(median(spent) / rows)
         macs.append(training_macs(shape, rows, tokens))
     rows = batches[0]["input_ids"].shape[0]
     trained = {name: fmean(values) for name, values in training.items()}
-    floor, own_floor = (fmean(values) for values in floors.values())
+    floor = fmean(floors)
     return {
         "batch_size": rows,
         "tokens": fmean(b["input_ids"].shape[1] for b in measured),
@@ -275,8 +99,6 @@ def interleaved(
         "floor_s_per_sentence": floor,
         "floor_macs_per_s": fmean(macs) / (floor * rows),
         "over_floor": trained["ours"] / floor,
-        "own_floor_s_per_sentence": own_floor,
-        "over_own_floor": trained["ours"] / own_floor,
         "speedup": {name: spent / trained["ours"] for name, spent in trained.items()},
     }
 
@@ -528,9 +350,8 @@ def summary(found: dict[str, Any]) -> str:
         faster = found["speedup"][name]
         lines.append(f"{name:8}{1 / spent:14.1f}{faster:9.2f}x{1 / asked:14.1f}")
     lines.append(
-        f"a step of ours over its products alone: {found['over_floor']:.2f} by torch "
-        f"({2e-9 * found['floor_macs_per_s']:.0f} GFLOP/s), {found['over_own_floor']:.2f} as ours "
-        "runs them"
+        f"a step of ours over its products alone: {found['over_floor']:.2f} "
+        f"({2e-9 * found['floor_macs_per_s']:.0f} GFLOP/s)"
     )
     for steps in memory["ours"]:
         ours, field = (memory[name][steps] for name in ("ours", "field"))

@@ -2,75 +2,75 @@
 
 A neuron's spikes at a step depend on that step and the ones before. So the mean of the logits over
 the first t steps can be read after t steps, and a sentence whose two likeliest classes are `margin`
-apart in probability needs no further ones. Steps that are run are run once: the membranes are
-carried from step to step, in a dictionary that lives as long as the call.
+apart in probability needs no further ones. Steps that are run are run once: the states of the
+neurons are handed from step to step.
 """
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from ..errors import UserError
-from ..models.modeling import (
-    SpikeBertBlock,
-    SpikeBertEmbeddings,
-    SpikeBertForSequenceClassification,
-)
-from ..models.neurons import LIF, NEURONS, is_lif, lif
+from ..models.modeling import SpikeBertForSequenceClassification
+from ..models.neurons import neurons_of
 from ..training.tokenization import by_length
 
-Membranes = dict[nn.Module, Tensor]
+_CHECKED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 
-@contextlib.contextmanager
-def single_steps(model: nn.Module) -> Iterator[Membranes]:
-    """Within the block each call of `model` is one more time step of the same batch.
+def _carries_state(neuron: nn.Module, x: Tensor, spikes: Tensor) -> bool:
+    """Whether currents x [T, ...] give the same spikes one step at a time."""
+    found, state = [], None
+    try:
+        for current in x.split(1):
+            one, state = neuron(current, state)
+            found.append(one)
+    except (AssertionError, IndexError, RuntimeError, TypeError, ValueError):
+        return False
+    return torch.equal(torch.cat(found), spikes)
 
-    Yields the membranes, one [B, ...] per layer; whoever drops rows of the batch drops theirs.
-    """
-    membranes: Membranes = {}
-    kinds = (SpikeBertBlock, SpikeBertEmbeddings)
-    clocks = [module for module in model.modules() if isinstance(module, kinds)]
-    neurons = [module for module in model.modules() if is_lif(module)]
-    spiking = [module for module in model.modules() if isinstance(module, tuple(NEURONS.values()))]
-    if not clocks or not neurons or len(spiking) > len(neurons):
-        found = sorted({type(neuron).__name__ for neuron in spiking})
+
+def check_states(model: nn.Module, input_ids: Tensor) -> None:
+    """Raise a `UserError` unless every neuron of a student can go on from its state, which is tried
+    once, on the currents of one sentence [1, N]."""
+    layers = dict(neurons_of(model))
+    if not isinstance(model, SpikeBertForSequenceClassification) or not layers:
         raise UserError(
             "early exit",
-            expected="a student of LIF neurons",
-            got=f"{type(model).__name__} of {', '.join(found) or 'no neurons'}",
-            fix="give a trained SpikeBert of `lif`: the membranes of no other neuron are carried",
+            expected="a student with spiking neurons",
+            got=type(model).__name__,
+            fix="give a trained SpikeBert",
         )
-    steps = [module.timesteps for module in clocks]
+    if model in _CHECKED:
+        return
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def carried(neuron: LIF) -> Callable[[Tensor], Tensor]:
-        def step(x: Tensor) -> Tensor:
-            spikes, membranes[neuron] = lif(x, membranes.get(neuron), **neuron.settings)
-            return spikes
+    def note(name: str) -> Callable[..., None]:
+        return lambda _, given, out: seen.update({name: (given[0], out[0])})
 
-        return step
-
-    fused = [neuron.fused for neuron in neurons]
+    handles = [layer.register_forward_hook(note(name)) for name, layer in layers.items()]
     try:
-        for module in clocks:
-            module.timesteps = 1
-        for neuron in neurons:
-            neuron.fused = False
-            neuron.forward = carried(neuron)  # type: ignore[method-assign,assignment]
-        yield membranes
+        model(input_ids)
     finally:
-        for module, before in zip(clocks, steps, strict=True):
-            module.timesteps = before
-        for neuron, was in zip(neurons, fused, strict=True):
-            neuron.fused = was
-            del neuron.forward  # the class's own again
+        for handle in handles:
+            handle.remove()
+    for name, calls in seen.items():
+        if not _carries_state(layers[name], *calls):
+            raise UserError(
+                "early exit",
+                expected="neurons whose state after one step is all that the next step needs",
+                got=f"{name}: {layers[name]}",
+                fix="run all steps, or train a student with model.neuron: lif",
+            )
+    _CHECKED.add(model)
 
 
 @torch.inference_mode()
@@ -82,23 +82,23 @@ def exit_early(
 ) -> tuple[Tensor, Tensor]:
     """ids and mask [B, N] -> logits [B, C], the mean over the steps that were run, and their number
     [B], from 1 to the model's T. A margin above 1 never exits."""
-    batch, device = input_ids.shape[0], input_ids.device
-    with single_steps(model) as membranes:
-        total = model.config.timesteps
-        sums = torch.zeros(batch, model.classifier.out_features, device=device)
-        used = torch.full((batch,), total, device=device)
-        active = torch.arange(batch, device=device)
-        for step in range(1, total + 1):
-            sums[active] += model(input_ids[active], attention_mask[active]).logits
-            best = (sums[active] / step).softmax(-1).topk(2).values
-            going = best[:, 0] - best[:, 1] < margin
-            if step < total:
-                used[active[~going]] = step
-            active = active[going]
-            if not len(active):
-                break
-            for neuron, membrane in membranes.items():
-                membranes[neuron] = membrane[going]
+    check_states(model, input_ids[:1])
+    total, device = model.config.timesteps, input_ids.device
+    active = torch.arange(len(input_ids), device=device)
+    sums = torch.zeros(len(active), model.classifier.out_features, device=device)
+    used = torch.full((len(active),), total, device=device)
+    state: Any = {}
+    for step in range(1, total + 1):
+        out = model(input_ids[active], attention_mask[active], state=state, timesteps=1)
+        sums[active] += out.logits
+        best = (sums[active] / step).softmax(-1).topk(2).values
+        going = best[:, 0] - best[:, 1] < margin
+        if step < total:
+            used[active[~going]] = step
+        active = active[going]
+        if not len(active):
+            break
+        state = tree_map(lambda x: x[going] if isinstance(x, Tensor) else x, out.state)  # noqa: B023
     return sums / used[:, None], used
 
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -30,16 +31,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import UserError
 from ..models.flops import product_macs
-from ..models.neurons import NEURONS
 from ..records.energy import (
     CONVENTIONS,
     DENSE,
     KINDS,
     LayerEnergy,
-    Load,
     Measurement,
-    account,
-    mean,
+    Workload,
+    charge_samples,
 )
 
 
@@ -168,7 +167,7 @@ def watch(
         timesteps: T of a network, time first, in which an input [1, ...] stands for T equal steps.
         products: rules for attention, by class name.
 
-    Neurons of this package run without their fused kernel meanwhile, since it calls no layer.
+    Layers with hooks on them run in their plain form meanwhile, see `models.fuse`.
     """
     layers: Layers = {}
     handles = []
@@ -184,15 +183,15 @@ def watch(
         return hook
 
     def operand_hook(name: str, macs: Callable[[Tensor], int]) -> Callable[..., None]:
-        return lambda _, __, x: enter(name, x, macs(x))
+        def hook(_: nn.Module, __: Any, out: Any) -> None:
+            x = out[0] if isinstance(out, tuple) else out  # neurons return their state, too
+            enter(name, x, macs(x))
+
+        return hook
 
     quick = torch.backends.mha.get_fastpath_enabled()  # it calls none of the layers within
-    fused = [m for m in model.modules() if isinstance(m, tuple(NEURONS.values()))]
-    fused = [m for m in fused if getattr(m, "fused", False)]
     try:
         torch.backends.mha.set_fastpath_enabled(False)
-        for neuron in fused:
-            neuron.fused = False  # type: ignore[assignment]
         for name, module in model.named_modules():
             if isinstance(module, nn.Linear | _ConvNd):
                 handles.append(module.register_forward_hook(layer_hook(name), with_kwargs=True))
@@ -206,8 +205,6 @@ def watch(
         torch.backends.mha.set_fastpath_enabled(quick)
         for handle in handles:
             handle.remove()
-        for neuron in fused:
-            neuron.fused = True  # type: ignore[assignment]
 
 
 Sample = Tensor | Mapping[str, Any]
@@ -314,10 +311,10 @@ def measure(
             fix="check the data and the model",
         )
     loads = [
-        [Load(x.macs, total[name].kind, x.rate, x.magnitude) for name, x in layers.items()]
+        [Workload(x.macs, total[name].kind, x.rate, x.magnitude) for name, x in layers.items()]
         for layers in runs
     ]
-    fixed_loads = [Load(macs.get(n, 0), x.kind, x.rate, x.magnitude) for n, x in total.items()]
+    fixed_loads = [Workload(macs.get(n, 0), x.kind, x.rate, x.magnitude) for n, x in total.items()]
     spiking = any(x.kind != "real" and x.macs for x in total.values())
     return Measurement(
         samples=len(runs),
@@ -328,13 +325,13 @@ def measure(
                 rate=x.rate,
                 rate_by_step=[step[0] / step[2] for step in x.steps],
                 magnitude=x.magnitude,
-                macs_real=mean([run[name].macs if name in run else 0 for run in runs]),
+                macs_real=fmean([run[name].macs if name in run else 0 for run in runs]),
                 macs_fixed=None if fixed is None else macs.get(name, 0),
             )
             for name, x in total.items()
         ],
         accounts={
-            convention: account(loads, None if fixed is None else fixed_loads, convention)
+            convention: charge_samples(loads, None if fixed is None else fixed_loads, convention)
             for convention in (CONVENTIONS if spiking else (DENSE,))
         },
     )

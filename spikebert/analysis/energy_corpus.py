@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 
+from ..config.registry import BASE, RunId
 from ..data.corpus import STATS, read_rows, read_stats
 from ..errors import UserError
-from ..records.energy import EnergyRecord, mean, percentile
-from ..training.tokenization import encode
+from ..records.energy import EnergyRecord, percentile
 from .energy import measure
-from .predict import load
+from .predict import encode_unlabelled, load
 
 LONGEST = 512  # of a network that takes sentences of any length
-RUN_ID = re.compile(r"(?P<dataset>[^.]+)\.(?P<model>[^.]+)\.(?P<variant>.+)\.s(?P<seed>\d+)")
 
 
 def names_of(folder: Path, corpus: Path) -> dict[str, Any]:
     """Set, model, variant and seed of a folder that is named as runs are; others are base, seed 0,
     and named by their folders."""
-    found = RUN_ID.fullmatch(folder.name)
-    if found:
-        return {"id": folder.name, **found.groupdict(), "seed": int(found["seed"])}
-    names = {"dataset": corpus.name, "model": folder.name, "variant": "base", "seed": 0}
-    return {"id": folder.name, **names}
+    try:
+        found = RunId.parse(folder.name)
+    except ValueError:
+        found = RunId(corpus.name, folder.name, BASE, 0)
+    return {"id": folder.name, **found._asdict()}
 
 
 def measure_folder(
@@ -55,8 +54,7 @@ def measure_folder(
             fix="change it",
         )
     rows = read_rows(corpus / f"{split}.jsonl")[:limit]
-    unlabelled = [{k: v for k, v in row.items() if k != "label"} for row in rows]
-    texts = encode(unlabelled, tokenizer, min(longest, max_length))
+    texts = encode_unlabelled(rows, tokenizer, min(longest, max_length))
     tokens = sorted(len(text["input_ids"]) for text in texts)
     ids = torch.zeros(1, length, dtype=torch.long)
     timesteps = getattr(config, "timesteps", None)  # of a spiking network
@@ -75,7 +73,7 @@ def measure_folder(
         samples=measured.samples,
         timesteps=timesteps or 1,
         fixed_length=length,
-        tokens_mean=mean(tokens),
+        tokens_mean=fmean(tokens),
         tokens_p5=percentile(tokens, 0.05),
         tokens_p50=percentile(tokens, 0.5),
         tokens_p95=percentile(tokens, 0.95),

@@ -17,16 +17,17 @@ from transformers import AutoModel, set_seed
 
 from ..data.corpus import read_labelled, read_labels, read_rows, read_stats
 from ..errors import UserError
+from ..models.fuse import fuse
 from ..models.loading import POOLER, load_model
 from ..models.modeling import SpikeBertModel
 from ..records.calibration import SCHEMA_VERSION, compare
 from ..training.distillation import Classifier, copy_embeddings
-from ..training.loop import compiler_available, predict_logits, set_fused
+from ..training.loop import predict_logits
 from ..training.losses import align
 from ..training.tokenization import collator, encode, load_tokenizer
 from ..utils.files import write_json
 from ..utils.strict_json import parse_json
-from .predict import check_text, load
+from .predict import check_text, encode_unlabelled, load
 from .probes import (
     attention_maps,
     linear_cka,
@@ -99,8 +100,7 @@ def rate_arrays(model: Any, tokenizer: Any, corpus: Path, split: str, limit: int
     """`step_rates` over the first `limit` rows of a split: rates [layers, T] float32, rate_layers
     [layers], and dataset, split, rate_sentences that say of what."""
     rows = read_rows(corpus / f"{split}.jsonl")[:limit]
-    unlabelled = [{k: v for k, v in row.items() if k != "label"} for row in rows]
-    examples = encode(unlabelled, tokenizer, MAX_LENGTH)
+    examples = encode_unlabelled(rows, tokenizer, MAX_LENGTH)
     rates = step_rates(model, (torch.tensor([example["input_ids"]]) for example in examples))
     stats = read_stats(corpus)
     return {
@@ -242,7 +242,7 @@ def probabilities(
         UserError: the folder holds no classifier, or one of other classes.
     """
     model, tokenizer = load(folder)
-    set_fused(model, compiler_available())
+    fuse(model)
     names = [model.config.id2label[i] for i in range(model.config.num_labels)]
     if names != list(classes):
         raise UserError(
@@ -251,8 +251,7 @@ def probabilities(
             got=", ".join(names),
             fix="name a model that was trained on this corpus",
         )
-    unlabelled = [{k: v for k, v in row.items() if k != "label"} for row in rows]
-    examples = encode(unlabelled, tokenizer, max_length)
+    examples = encode_unlabelled(rows, tokenizer, max_length)
     logits = predict_logits(Classifier(model), examples, collator(tokenizer))
     return logits.double().softmax(-1).numpy()
 

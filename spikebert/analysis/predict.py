@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..models import modeling, textcnn  # noqa: F401  (registers our models with the Auto classes)
 from ..models.loading import load_model
 from ..training.tokenization import collator, encode, load_tokenizer
-from .early_exit import exit_curve, exit_early
+from .early_exit import check_states, exit_curve, exit_early
 from .probes import spike_counts, spike_rate
 
 
@@ -40,6 +40,8 @@ def predict(
             check_text("")
         inputs = dict(collator(tokenizer)([example]))
         used: dict[str, Any] = {}
+        if margin is not None:
+            check_states(model, inputs["input_ids"])  # its spikes are not to be counted
         with spike_counts(model) as counts:
             if margin is None:
                 logits = model(**inputs).logits[0].float()
@@ -83,6 +85,14 @@ def load(folder: str | Path) -> tuple[Any, PreTrainedTokenizerBase]:
             fix="put back the tokenizer that the model was trained with",
         )
     return model, tokenizer
+
+
+def encode_unlabelled(
+    rows: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> list[dict[str, Any]]:
+    """`encode` of rows whose labels, if any, are not to be seen."""
+    texts = [{k: v for k, v in row.items() if k != "label"} for row in rows]
+    return encode(texts, tokenizer, max_length)
 
 
 def early_exit_curve(

@@ -1,7 +1,5 @@
-"""Measurements of a running model through hooks that come off again.
-
-Nothing is threaded through `forward`. The neurons have to be plain, as they are in evaluation:
-their fused form computes Q, K and V without calling the layers that the hooks stand on.
+"""Measurements of a running model through hooks that come off again; nothing is threaded through
+`forward`. Layers with hooks on them run in their plain form meanwhile, see `models.fuse`.
 """
 
 from __future__ import annotations
@@ -15,31 +13,17 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..models.attention import SpikingSelfAttention
-from ..models.neurons import NEURONS
+from ..models.neurons import neurons_of
 
 
 @contextlib.contextmanager
 def hooked(model: nn.Module, note: Callable[[str, Tensor], None]) -> Iterator[None]:
-    """Call note(layer, spikes [T, ...]) at every call of a layer of neurons while the block runs.
-
-    Raises:
-        UserError: a layer of neurons is fused.
-    """
+    """Call note(layer, spikes [T, ...]) at every call of a layer of neurons within the block."""
 
     def hook(name: str) -> Callable[..., None]:
-        return lambda _, __, out: note(name, out)
+        return lambda _, __, out: note(name, out[0])
 
-    kinds = tuple(NEURONS.values())
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
-    fused = [name for name, module in layers.items() if getattr(module, "fused", False)]
-    if fused:
-        raise UserError(
-            "neurons to measure",
-            expected="plain ones, as in evaluation",
-            got=f"fused ones: {', '.join(fused[:3])}",
-            fix="set `fused` of these layers to False first",
-        )
-    handles = [module.register_forward_hook(hook(name)) for name, module in layers.items()]
+    handles = [layer.register_forward_hook(hook(name)) for name, layer in neurons_of(model)]
     try:
         yield
     finally:

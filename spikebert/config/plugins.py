@@ -17,10 +17,15 @@ from types import ModuleType
 
 from ..errors import UserError
 from ..utils.validation import nearest
-from .registry import NEURONS, SURROGATES
+from .registry import ATTENTIONS, ENCODERS, NEURONS, SURROGATES
 
 # Settings whose value is the name of a part, and the parts of our own.
-PARTS = {"neuron": NEURONS, "surrogate": SURROGATES}
+PARTS = {
+    "neuron": NEURONS,
+    "surrogate": SURROGATES,
+    "encoder": ENCODERS,
+    "attention": ATTENTIONS,
+}
 
 
 def digests(paths: Iterable[str]) -> dict[str, str]:
@@ -69,18 +74,19 @@ def _refused(path: object, got: object, fix: str = "mend the file") -> UserError
 
 
 def check_part(kind: str, name: str, key: str, plugins: Iterable[str]) -> None:
-    """Refuse the name of a neuron or surrogate that is neither ours nor spikingjelly's nor can be
-    that of a plugin.
+    """Refuse the name of a part that is neither ours nor, of a neuron or surrogate, spikingjelly's,
+    nor can be that of a plugin.
 
     Raises:
         UserError: it is none of these.
     """
     own = PARTS[kind]
-    if name in own or re.fullmatch(r"sj\.[A-Za-z_]\w*", name) or any(plugins):
+    theirs = "sj.<class> of spikingjelly, " if kind in ("neuron", "surrogate") else ""
+    if name in own or any(plugins) or (theirs and re.fullmatch(r"sj\.[A-Za-z_]\w*", name)):
         return
     raise UserError(
         f"setting {key}",
-        expected=f"{', '.join(own)}, sj.<class> of spikingjelly, or a name that a plugin enters",
+        expected=f"{', '.join(own)}, {theirs}or a name that a plugin enters",
         got=name,
         fix=nearest(name, own, "name one of these, or the file that enters it under plugins"),
     )

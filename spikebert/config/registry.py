@@ -144,10 +144,12 @@ MODELS: dict[str, ModelSpec] = {
         student=True,
     ),
 }
-# Neurons and surrogate derivatives of our own; `sj.<class>` is one of spikingjelly's, and plugins
-# may enter others.
+# Neurons, surrogate derivatives, encoders and attentions of our own; `sj.<class>` is a neuron or
+# surrogate of spikingjelly's, and plugins may enter others.
 NEURONS = ("lif",)
 SURROGATES = ("atan", "sigmoid", "triangle", "rectangle")
+ENCODERS = ("heaviside", "lif")
+ATTENTIONS = ("spiking",)
 
 COMPRESSED = tuple(name for name, spec in MODELS.items() if spec.compressed)
 DISTILLED = tuple(name for name, spec in MODELS.items() if spec.parent == "teacher")

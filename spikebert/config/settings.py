@@ -43,7 +43,7 @@ ALGORITHM = {
 # what a step is told, so that these results stay those of their configuration.
 LATER: dict[str, tuple[str, ...]] = {
     "augment": ("transfer_sentences",),
-    "model": ("embedding_mean",),
+    "model": ("embedding_mean", "neuron_options", "attention"),
     "stage1": ("max_sentences", "window_sentences"),
     "dense_stage1": ("window_sentences",),
 }
@@ -111,8 +111,13 @@ class ModelSettings:
     """firing threshold of the neuron after attention"""
     surrogate: Surrogate = "atan"
     surrogate_alpha: Sharpness = 2.0
-    encoder: Literal["heaviside", "lif"] = "heaviside"
-    """how embeddings become spikes: Heaviside (the same at every step) or a LIF neuron"""
+    neuron_options: dict[str, Any] | None = None
+    """further arguments of the neuron by name, such as {max_spike_count: 4} of sj.ILIFNode"""
+    encoder: str = "heaviside"
+    """how embeddings become spikes: heaviside (the same at every step), lif (a layer of the
+    configured neurons), or the name of one in a plugin"""
+    attention: str = "spiking"
+    """attention of a block: spiking, or the name of one in a plugin"""
     embedding_mean: Number = 0.0
     """mean of the word embeddings at the start; the LIF encoder is silent below 0, so half its
     threshold suits it"""

@@ -24,7 +24,7 @@ import re
 import tempfile
 from bisect import bisect
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import accumulate, islice
 from typing import Any, NamedTuple
@@ -33,7 +33,7 @@ import numpy as np
 
 from ..config.settings import AugmentSettings
 from ..errors import UserError
-from .text import clean, identity, normalise, sides
+from .text import clean, identity, known_language, named_function, normalise, sides
 
 MASK = "[MASK]"
 Row = dict[str, Any]
@@ -67,13 +67,10 @@ def augment(
     `seed` and its id alone: other rows do not change which of its words are masked, swapped or
     kept.
     """
-    if language not in TAGGERS:
-        raise UserError(
-            "language", expected=" or ".join(TAGGERS), got=language, fix="choose one of them"
-        )
+    tag = named_function(known_language(language).tagger)
     if not settings.enabled:
         return list(rows)
-    tagged = [[TAGGERS[language](text) for text in sides(row)] for row in rows]
+    tagged = [[tag(text) for text in sides(row)] for row in rows]
     vocabulary = Vocabulary(token for parts in tagged for tokens in parts for token in tokens)
     seen = {tuple(map(clean, sides(row))) for row in rows}
     forbidden = set(exclude)
@@ -233,6 +230,3 @@ def _jieba() -> Any:
         jieba.dt.tmp_dir = folder
         jieba.dt.initialize()
     return jieba.posseg
-
-
-TAGGERS: dict[str, Callable[[str], list[Token]]] = {"en": tag_english, "zh": tag_chinese}

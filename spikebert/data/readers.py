@@ -8,12 +8,15 @@ import io
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import UserError
 from ..utils.strict_json import parse_json
+from . import hub
+from .download import read_members
 from .text import split_sentences
 
 NEUTRAL = "\0neutral"  # the label of a rating that falls in no class; no text file can hold it
@@ -21,7 +24,7 @@ NEUTRAL = "\0neutral"  # the label of a rating that falls in no class; no text f
 MAX_RATING = 4  # of VADER's scale, on either side of 0
 _UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 
-Spec = dict[str, Any]  # one file of specs.CORPUS_SCHEMA
+Spec = dict[str, Any]  # one of datasets.File
 
 
 class Raw(NamedTuple):
@@ -253,6 +256,18 @@ READERS: dict[str, Callable[[str, str, Spec], Iterator[Raw]]] = {
 }
 
 
+def register_reader(name: str, function: Callable[[str, str, Spec], Iterator[Raw]]) -> None:
+    """Make `function`, from the text of a file, its name and its specification to rows, known as
+    the `format` of that name.
+
+    Raises:
+        UserError: there is such a format.
+    """
+    if name in READERS:
+        raise UserError(f"format {name}", expected="a new name", got=name, fix="choose another")
+    READERS[name] = function
+
+
 def decode(data: bytes, encodings: Iterable[str], name: str) -> str:
     """Text of a file in the first encoding that fits all of it; NUL bytes are an error."""
     encodings = list(encodings)
@@ -270,3 +285,31 @@ def decode(data: bytes, encodings: Iterable[str], name: str) -> str:
         got=f"byte 0x{data[got.start]:02x} at position {got.start}",
         fix="name its encoding in the specification (encoding: [cp1252])",
     )
+
+
+def read_raw(spec: Spec, cache: Path, mirror: Path | None) -> tuple[Iterator[Raw], str | None]:
+    """All rows of one file of a specification, and the SHA-256 of what was read."""
+    if spec["source"] == "hub":
+        place = f"{spec['repository']}:{spec['hub_split']}"
+        return _read_hub(spec, place), None
+    members, sha256 = read_members(spec, cache, mirror)
+
+    def rows() -> Iterator[Raw]:
+        for name, data in members:
+            text = decode(data, spec.get("encoding", ["utf-8-sig"]), name)
+            yield from READERS[spec["format"]](text, name, spec)
+
+    return rows(), sha256
+
+
+def _read_hub(spec: Spec, place: str) -> Iterator[Raw]:
+    for number, row in enumerate(hub.rows(spec)):
+        check_columns(spec, row, place)
+        yield from from_columns(row, f"{place}:{number}", spec)
+
+
+def provenance(file: Spec, sha256: str | None) -> Spec:
+    """Where a file came from, for stats.json: what fetched it and its sum, not how it was read."""
+    keys = ["source", "package", "repository", "commit", "revision", "name", "hub_split"]
+    keys += ["data_files", "path"]
+    return {key: file[key] for key in keys if key in file} | {"sha256": sha256}

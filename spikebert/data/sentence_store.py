@@ -6,7 +6,6 @@ import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from .text import clean, text_id, usable_sentences
@@ -14,7 +13,7 @@ from .text import clean, text_id, usable_sentences
 CACHE_KIB = 64 * 1024  # of the table's pages in memory
 
 
-class Pool:
+class SentenceStore:
     """Sentences by id (the hash of what they say), without those that are `forbidden`.
 
     While entered, `file` holds the table; `read` and `dropped` count what came and what went.
@@ -26,22 +25,17 @@ class Pool:
         self.read = 0
         self.sources = 0
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> SentenceStore:
         self.table = sqlite3.connect(self.file, isolation_level=None)
         # Nobody reads it after a crash.
         for option in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{CACHE_KIB}"):
             self.table.execute(f"PRAGMA {option}")
         self.table.execute(
-            "CREATE TABLE pool (id TEXT PRIMARY KEY, text TEXT, source) WITHOUT ROWID"
+            "CREATE TABLE sentences (id TEXT PRIMARY KEY, text TEXT, source) WITHOUT ROWID"
         )
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.table.close()
         self.file.unlink()
 
@@ -52,7 +46,7 @@ class Pool:
         before = self.table.total_changes
         self.table.execute("BEGIN")
         self.table.executemany(
-            f"INSERT OR IGNORE INTO pool VALUES (?, ?, {self.sources})",
+            f"INSERT OR IGNORE INTO sentences VALUES (?, ?, {self.sources})",
             self._usable(documents, file.get("sentences", True)),
         )
         found = self.table.total_changes - before
@@ -60,7 +54,7 @@ class Pool:
         over = 0
         if (cap := file.get("max_sentences")) is not None and found > cap:
             over = self.table.execute(
-                "DELETE FROM pool WHERE source = ?1 AND id > (SELECT id FROM pool"
+                "DELETE FROM sentences WHERE source = ?1 AND id > (SELECT id FROM sentences"
                 " WHERE source = ?1 ORDER BY id LIMIT 1 OFFSET ?2)",
                 (self.sources, cap - 1),
             ).rowcount
@@ -84,13 +78,13 @@ class Pool:
                     yield key, text
 
     def __len__(self) -> int:
-        (count,) = self.table.execute("SELECT COUNT(*) FROM pool").fetchone()
+        (count,) = self.table.execute("SELECT COUNT(*) FROM sentences").fetchone()
         return int(count)
 
     def rows(self, at_most: int | None) -> Iterator[dict[str, str]]:
         """{"id", "text"} in the order of ids, the first ones."""
         limit = -1 if at_most is None else at_most
         for key, text in self.table.execute(
-            "SELECT id, text FROM pool ORDER BY id LIMIT ?", (limit,)
+            "SELECT id, text FROM sentences ORDER BY id LIMIT ?", (limit,)
         ):
             yield {"id": key, "text": text}

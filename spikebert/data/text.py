@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+import pkgutil
 import re
 import textwrap
 import unicodedata
 from collections.abc import Iterator, Mapping
+from functools import cache
 from itertools import filterfalse
 from typing import Any
 
+from ..config.registry import LANGUAGES, Language
+from ..errors import UserError
+from ..utils.validation import nearest
+
+named_function = cache(pkgutil.resolve_name)  # of `module:function`
+
 SPLIT_SALT = "spikebert split 1\n"
-MAX_CHARACTERS = {"en": 600, "zh": 200}  # of a sentence; longer ones are cut
-MIN_LETTERS = {"en": 8, "zh": 4}  # letters and digits; shorter sentences are dropped
 _BRACKET = re.compile(r"-[lr][rsc]b-")
 _ASCII = {code: chr(code) if chr(code).isalnum() else None for code in range(128)}
+
+
+def known_language(name: str) -> Language:
+    """The entry of a language; a `UserError` for one that has none."""
+    if name not in LANGUAGES:
+        raise UserError(
+            "language",
+            expected=" or ".join(LANGUAGES),
+            got=name,
+            fix=nearest(name, LANGUAGES, "choose one of them"),
+        )
+    return LANGUAGES[name]
 
 
 def normalise(text: str) -> str:
@@ -88,16 +106,18 @@ def split_sentences(text: str, language: str) -> list[str]:
     >>> split_sentences("很好！！下次还来。“不错。”好", "zh")
     ['很好！！', '下次还来。', '“不错。”', '好']
     """
-    cut = _split_chinese if language == "zh" else _split_english
+    cut = named_function(known_language(language).splitter)
     pieces = (clean(piece) for line in text.split("\n") for piece in cut(line))
     return [piece for piece in pieces if piece]
 
 
-def _split_chinese(line: str) -> list[str]:
+def split_chinese(line: str) -> list[str]:
+    """Sentences of a line of Chinese."""
     return _CHINESE_STOP.sub(r"\1\n", line).split("\n")
 
 
-def _split_english(line: str) -> Iterator[str]:
+def split_english(line: str) -> Iterator[str]:
+    """Sentences of a line of English, tokenised or not; the stops of abbreviations end none."""
     for piece in _SPACED_STOP.split(line):
         start = 0
         for stop in _STOP.finditer(piece):
@@ -122,11 +142,11 @@ class _Wrapper(textwrap.TextWrapper):
 
 def usable_sentences(text: str, language: str) -> list[str]:
     """Sentences of a text: the longest cut into several, the shortest left out."""
-    width, least = MAX_CHARACTERS[language], MIN_LETTERS[language]
-    wrapper = _Wrapper(width, break_on_hyphens=False)
+    known = known_language(language)
+    wrapper = _Wrapper(known.longest, break_on_hyphens=False)
     return [
         piece
         for sentence in split_sentences(text, language)
-        for piece in (wrapper.wrap(sentence) if len(sentence) > width else [sentence])
-        if len(normalise(piece)) >= least
+        for piece in (wrapper.wrap(sentence) if len(sentence) > known.longest else [sentence])
+        if len(normalise(piece)) >= known.shortest
     ]

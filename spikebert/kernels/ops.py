@@ -1,41 +1,23 @@
-"""The C++ of this folder built once for this processor, kept between processes, and called through
-ctypes."""
+"""Fast forms of what `models` says plainly, in C++ on the processor, called through ctypes.
+
+For training: with them an update of the student takes about half the time, see `make bench`. They
+know one neuron, the leaky integrate-and-fire neuron, with the surrogates of `SURROGATE_NUMBERS`.
+"""
 
 from __future__ import annotations
 
 import ctypes
-import functools
-import hashlib
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import filelock
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
+from .build import library
 
-SOURCES = tuple(
-    Path(__file__).with_name("csrc") / f"{name}.cpp"
-    for name in ("kernel", "products", "pairs", "lookup", "attention", "adamw")
-)
-HEADER = Path(__file__).with_name("csrc") / "registers.h"
-# The membrane's sums are not contracted, so that fp32 spikes are bitwise the plain neuron's.
-FLAGS = ("-O3", "-ffp-contract=off", "-fno-math-errno", "-std=c++17", "-shared", "-fPIC")
-# Best first; compilers differ in what they know.
-OPTIONAL = (("-march=native", "-fopenmp"), ("-march=native",), ())
 SURROGATE_NUMBERS = {"atan": 0, "sigmoid": 1, "triangle": 2, "rectangle": 3}
 DTYPES = (torch.float32, torch.bfloat16)
-LOOK_UPS = "SPIKEBERT_LOOK_UPS"
-LEAST = {"0": 3, "1": 1, "": 2}  # of has_lookups: never; wherever they can run; where they pay
-WORD, FEWEST = 15, 128  # rows in a word of bits; rows of a product that is looked up
 
 
 class Call(ctypes.Structure):
@@ -50,69 +32,6 @@ class Call(ctypes.Structure):
         ),
         *((name, ctypes.c_double) for name in ("beta", "gain", "threshold", "alpha", "eps")),
     ]
-
-
-def compiler() -> str | None:
-    """The C++ compiler: $CXX, or g++, or clang++; None where there is none."""
-    return next(
-        filter(None, map(shutil.which, (os.environ.get("CXX", ""), "g++", "clang++"))), None
-    )
-
-
-def _processor() -> str:
-    """What decides the meaning of -march=native; a home folder may serve unlike machines."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return f"{platform.machine()} {platform.processor()} {flags}"
-
-
-def _folder() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spikebert"
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="spikebert-"))
-    return cache if os.access(cache, os.W_OK) else Path(tempfile.mkdtemp(prefix="spikebert-"))
-
-
-def _build(command: str, target: Path) -> bool:
-    """Compile to `target`, whole or not at all, with the most that the compiler knows.
-
-    The caller holds the lock; what a killed one left goes.
-    """
-    prefix = f".{target.stem}-"
-    for leftover in target.parent.glob(f"{prefix}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=prefix) as folder:
-        part = Path(folder) / target.name
-        for optional in OPTIONAL:
-            words = [command, *FLAGS, *optional, *map(str, SOURCES), "-o", str(part)]
-            if subprocess.run(words, capture_output=True, check=False).returncode == 0:
-                part.replace(target)
-                return True
-    return False
-
-
-@functools.cache
-def library() -> ctypes.CDLL | None:
-    """The built kernel, or None where nothing can build it."""
-    command = compiler()
-    if command is None:
-        return None
-    sources = [source.read_text(encoding="utf-8") for source in (*SOURCES, HEADER)]
-    parts = (*sources, command, *FLAGS, *map(str, OPTIONAL), _processor())
-    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-    target = _folder() / f"kernel-{digest}.so"
-    if not target.exists():
-        with filelock.FileLock(target.with_suffix(".lock")):
-            if not target.exists() and not _build(command, target):
-                return None
-    built = ctypes.CDLL(str(target))
-    built.has_tiles()  # asks the system for the tiles' registers: without it their use is fatal
-    return built
 
 
 def pointer(x: Tensor | None, offset: int = 0) -> ctypes.c_void_p:
@@ -192,125 +111,24 @@ class Form:
         return [pointer(y, first), pointer(shift, first), pointer(weight), pointer(bias)]
 
 
-def _run(name: str, tensors: Sequence[Tensor], *sizes: int) -> int:
-    """Call a function of the library on contiguous tensors, sizes and the number of threads."""
-    lib = library()
-    assert lib is not None
-    numbers = map(ctypes.c_int64, (*sizes, torch.get_num_threads()))
-    found: int = getattr(lib, name)(*map(pointer, tensors), *numbers)
-    return found
-
-
-def multiply(x: Tensor, weight: Tensor, narrow: Tensor) -> tuple[Tensor, int]:
-    """x W^T [..., N] of x [..., K] and W [N, K], of which `narrow` is the copy in x's dtype; and in
-    how many planes it was looked up, see `planes_of`."""
-    planes = planes_of(x, weight.shape[0])
-    return look_up(x, weight, planes) if planes else nn.functional.linear(x, narrow), planes
-
-
 def weight_gradient(dy: Tensor, x: Tensor) -> Tensor:
-    """dy^T x, [N, K], of dy [M, N] and x [..., K] of M rows, or what is `packed` of it; in float32
-    where x is bits, or where the processor has bfloat16 tiles or vectors and N and K are multiples
-    of 32, else torch's product in their dtype."""
-    if x.dtype == torch.int16:
-        return look_up_gradient(dy, x)
+    """dy^T x, [N, K], of dy [M, N] and x [..., K] of M rows; in float32 where the processor has
+    bfloat16 tiles and N and K are multiples of 32, else torch's product in their dtype."""
     lib, x = library(), x.flatten(0, -2)
     rows, width = dy.shape
     ours = dy.dtype == x.dtype == torch.bfloat16 and width % 32 == x.shape[1] % 32 == 0 < rows
-    if not ours or lib is None or not (lib.has_tiles() or lib.has_pairs()):
+    if not ours or lib is None or not lib.has_tiles():
         return dy.T @ x
     out = dy.new_empty(width, x.shape[1], dtype=torch.float32)
-    name = "weight_gradient_by_" + ("tiles" if lib.has_tiles() else "pairs")
-    _run(name, (dy.contiguous(), x.contiguous(), out), rows, *out.shape)
-    return out
-
-
-def planes_of(x: Tensor, outputs: int) -> int:
-    """In how many planes of bits a product of x [..., K] is looked up (lookup.cpp): 1 if x holds
-    zeros and ones alone, 2 if it holds counts up to 3, both in bfloat16; 0 if it is multiplied."""
-    width = x.shape[-1]
-    fits = x.dtype == torch.bfloat16 and width % 32 == outputs % 32 == 0
-    lib = library() if fits and x.numel() >= FEWEST * width else None
-    switch = os.environ.get(LOOK_UPS, "")
-    if switch not in LEAST:
-        raise UserError(
-            LOOK_UPS,
-            expected="0 (multiply), 1 (look up wherever that can run) or nothing",
-            got=switch,
-            fix="unset it",
-        )
-    if lib is None or lib.has_lookups() < LEAST[switch]:
-        return 0
-    return _run("planes", [x], x.numel())
-
-
-def look_up(x: Tensor, weight: Tensor, planes: int) -> Tensor:
-    """x W^T, [..., N] in bfloat16: counts x [..., K] in bfloat16, W [N, K]; see `planes_of`."""
-    y = x.new_empty(*x.shape[:-1], weight.shape[0])
-    rows = x.numel() // x.shape[-1]
-    _run("look_up", (x, weight.float().contiguous(), y), rows, *weight.shape, planes)
-    return y
-
-
-def packed(x: Tensor, planes: int) -> Tensor:
-    """What `weight_gradient` wants of x [..., K]: x itself or, of counts that are looked up, their
-    bits in int16, [planes, M / 15, K] for the M rows of x."""
-    if not planes:
-        return x
-    rows, width = x.numel() // x.shape[-1], x.shape[-1]
-    words = x.new_empty(planes, -(-rows // WORD), width, dtype=torch.int16)
-    _run("pack_spikes", (x, words), rows, width, planes)
-    return words
-
-
-def look_up_gradient(dy: Tensor, words: Tensor) -> Tensor:
-    """dy^T x, [N, K] in float32: dy [M, N] in bfloat16, x `packed` [planes, M / 15, K]."""
-    planes, _, width = words.shape
-    out = dy.new_empty(dy.shape[1], width, dtype=torch.float32)
-    _run("look_up_gradient", (dy.contiguous(), words, out), *dy.shape, width, planes)
+    dy, x = dy.contiguous(), x.contiguous()
+    sizes = map(ctypes.c_int64, (rows, *out.shape, torch.get_num_threads()))
+    lib.weight_gradient_by_tiles(*map(pointer, (dy, x, out)), *sizes)
     return out
 
 
 def precision_of(x: Tensor) -> torch.dtype:
     """What products of x on the processor are made in: autocast's dtype, or x's."""
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-
-
-def counts_spikes(x: Tensor, heads: int) -> bool:
-    """Whether `attend` can run on spikes made of x [..., D]: in bfloat16, on a processor that has
-    it, with heads whose width is a multiple of 32."""
-    fits = precision_of(x) == torch.bfloat16 and x.shape[-1] // heads % 32 == 0
-    lib = library() if fits else None
-    return lib is not None and bool(lib.has_counts())
-
-
-class _Attend(torch.autograd.Function):
-    """Q, K and V, binary, to (Q K^T) V; see attention.cpp."""
-
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-        steps, batch, tokens, width = q.shape
-        ctx.sizes = (steps * batch, tokens, heads, width // heads)
-        ctx.save_for_backward(q, k, v)
-        y = torch.empty_like(q)
-        _run("attention_forward", (q, k, v, y), *ctx.sizes)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        given = ctx.saved_tensors
-        grads = [torch.empty_like(x) for x in given]
-        grad = grad.to(given[0].dtype).contiguous()
-        _run("attention_backward", (*given, grad, *grads), *ctx.sizes)
-        return *grads, None
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """(Q K^T) V of each head: binary spikes [T, B, N, D] in bfloat16 -> counts [T, B, N, D].
-
-    Where `counts_spikes`; the values are those of `attention.product`, bit by bit.
-    """
-    return _Attend.apply(q.contiguous(), k.contiguous(), v.contiguous(), heads)
 
 
 class _Fused(torch.autograd.Function):
@@ -328,12 +146,10 @@ class _Fused(torch.autograd.Function):
         *norms: Tensor,
     ) -> tuple[Tensor, ...]:
         precision = None if weight is None else weight.dtype
-        y = x
-        kept: Tensor | None = x
+        y, kept = x, x if weight is None or ctx.needs_input_grad[1] else None
         if weight is not None:
-            wide, weight = weight, weight.to(x.dtype)
-            y, planes = multiply(x, wide, weight)
-            kept = packed(x, planes) if ctx.needs_input_grad[1] else None
+            weight = weight.to(x.dtype)
+            y = nn.functional.linear(x, weight)
         call = form.call(y, bool(norms), 0 if residual is None else residual.shape[0])
         lib = library()
         assert lib is not None

@@ -24,6 +24,7 @@ class SpikeBertConfig(PreTrainedConfig, ModelSettings):
     pad_token_id: int | None = 0
     initializer_range: float = 0.02
     embedding_std: float = 0.5
+    plugins: dict[str, str] | None = None  # files that it needs, each with its SHA-256
 
     def __post_init__(self, **kwargs: object) -> None:
         validate(ModelSettings, self.settings(), "SpikeBertConfig")

@@ -14,8 +14,9 @@ Inside, time is the first axis; ids and logits are [B, N] and [B, C], as everywh
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +24,12 @@ from transformers import AutoModel, AutoModelForSequenceClassification, PreTrain
 from transformers.utils import ModelOutput
 
 from ..errors import UserError
+from ..utils.validation import nearest
 from .attention import Projection, SpikingSelfAttention
-from .configuration import SnnTextCnnConfig, SpikeBertConfig
-from .neurons import NEURONS, SURROGATES, spike
+from .configuration import SpikeBertConfig
+from .neurons import Spiking, State, build_neuron, spike
 from .objective import gold_loss
+from .plugins import claim, register
 
 
 @dataclass
@@ -39,30 +42,41 @@ class SpikeBertOutput(ModelOutput):
     last_hidden_state: Tensor | None = None  # [T, B, N, D]
     hidden_states: tuple[Tensor, ...] | None = None  # one [T, B, N, D] per block
     embeddings: Tensor | None = None  # [B, N, D], before they become spikes
+    state: State | None = None  # of the neurons after the last step, where it was asked for
 
 
-def build_neuron(config: SpikeBertConfig | SnnTextCnnConfig, threshold: float) -> nn.Module:
-    """A layer of the configured neurons."""
-    for what, name, known in (
-        ("neuron", config.neuron, NEURONS),
-        ("surrogate", config.surrogate, SURROGATES),
-    ):
-        if name not in known:
-            raise UserError(
-                f"setting model.{what}",
-                expected=" or ".join(known),
-                got=name,
-                fix=f"choose one of them, or add it in spikebert/neurons ({what}s)",
-            )
-    return NEURONS[config.neuron](
-        beta=config.decay,
-        threshold=threshold,
-        reset=config.reset,
-        decay_input=config.decay_input,
-        detach_reset=config.detach_reset,
-        surrogate=config.surrogate,
-        alpha=config.surrogate_alpha,
-    )
+def _configured(config: SpikeBertConfig) -> nn.Module:
+    return build_neuron(config, config.threshold)
+
+
+# What turns the current of the embeddings into spikes: a neuron of a configuration, or None for the
+# Heaviside function.
+ENCODERS: dict[str, Callable[[SpikeBertConfig], nn.Module | None]] = {
+    "heaviside": lambda _: None,
+    "lif": _configured,
+}
+ATTENTIONS: dict[str, Callable[..., nn.Module]] = {"spiking": SpikingSelfAttention}
+
+
+def register_encoder(name: str, encoder: Callable[[SpikeBertConfig], nn.Module]) -> None:
+    """Let `model.encoder: <name>` select what is called as a neuron is: encoder(config)."""
+    register("encoder", ENCODERS, name, encoder)
+
+
+def register_attention(name: str, attention: Callable[..., nn.Module]) -> None:
+    """Let `model.attention: <name>` select what is built and called as `SpikingSelfAttention`."""
+    register("attention", ATTENTIONS, name, attention)
+
+
+def _chosen(setting: str, name: str, known: dict[str, Any]) -> Any:
+    if name not in known:
+        raise UserError(
+            f"setting model.{setting}",
+            expected=f"one of {', '.join(known)}",
+            got=name,
+            fix=nearest(name, known, "choose one of them, or add a plugin that registers it"),
+        )
+    return known[name]
 
 
 def sinusoids(tokens: int, width: int) -> Tensor:
@@ -76,12 +90,12 @@ class Positions(nn.Embedding):
     """A table of learned positions, added to the words: about 0 at first, whatever these are."""
 
 
-class SpikeBertEmbeddings(nn.Module):
+class SpikeBertEmbeddings(Spiking, nn.Module):
     """Word embedding, optional position signal, and their spikes."""
 
     def __init__(self, config: SpikeBertConfig):
         super().__init__()
-        self.timesteps, self.encoder = config.timesteps, config.encoder
+        self.timesteps = config.timesteps
         self.word_embeddings = nn.Embedding(
             config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id
         )
@@ -89,7 +103,7 @@ class SpikeBertEmbeddings(nn.Module):
         if config.position == "learned":
             self.position_embeddings = Positions(config.max_position_embeddings, config.hidden_size)
         self.surrogate = config.surrogate, config.surrogate_alpha
-        self.neuron = build_neuron(config, config.threshold) if config.encoder == "lif" else None
+        self.neuron = _chosen("encoder", config.encoder, ENCODERS)(config)
         self.longest = config.max_position_embeddings
 
     def positions(self, x: Tensor) -> Tensor:
@@ -108,18 +122,25 @@ class SpikeBertEmbeddings(nn.Module):
             return self.position_embeddings.weight[:tokens]
         return sinusoids(tokens, x.shape[2]).to(x)
 
-    def forward(self, input_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """ids [B, N] -> word embeddings [B, N, D], spikes [T, B, N, D] or, as they are the same
-        at every step, [1, B, N, D] for the Heaviside encoder."""
+    def forward(
+        self, input_ids: Tensor, timesteps: int | None = None, state: State | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """ids [B, N] -> word embeddings [B, N, D], and spikes [T, B, N, D] for the configured T or
+        `timesteps`. Those of the Heaviside encoder, the same at every step, are one in memory."""
+        steps = self.timesteps if timesteps is None else timesteps
         words = self.word_embeddings(input_ids)
-        current = (words + self.positions(words))[None]
+        x = (words + self.positions(words))[None]
         if self.neuron is None:
-            return words, spike(current, *self.surrogate)
-        return words, self.neuron(current.expand(self.timesteps, -1, -1, -1))
+            x = spike(x, *self.surrogate)
+        else:
+            x = self.fire(self.neuron, x.expand(steps, -1, -1, -1), state)
+        if torch.is_autocast_enabled(x.device.type):  # spikes and their counts are exact in it
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        return words, x.expand(steps, -1, -1, -1)
 
 
-class SpikingMlp(nn.Module):
-    """LN(SN(LN(X W_1)) W_2): a current, as the attention's output is, or its spikes."""
+class SpikingMlp(Spiking, nn.Module):
+    """LN(SN(LN(X W_1)) W_2): a current, as the attention's output is."""
 
     def __init__(self, config: SpikeBertConfig):
         super().__init__()
@@ -128,20 +149,23 @@ class SpikingMlp(nn.Module):
         self.neuron = build_neuron(config, config.threshold)
         self.down = Projection(inner, config.hidden_size)
 
-    def forward(
-        self, x: Tensor, neuron: nn.Module | None = None, residual: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
         """[T, B, N, D] -> [T, B, N, D]."""
-        return self.down(self.up(x, self.neuron), neuron, residual=residual)
+        current: Tensor = self.down(self.hidden(x, state))
+        return current
+
+    def hidden(self, x: Tensor, state: State | None = None) -> Tensor:
+        """Spikes of the hidden layer, [T, B, N, mlp_ratio D]."""
+        return self.fire(self.neuron, self.up(x), state)
 
 
-class SpikeBertBlock(nn.Module):
+class SpikeBertBlock(Spiking, nn.Module):
     """Attention and MLP, each with its residual."""
 
     def __init__(self, config: SpikeBertConfig):
         super().__init__()
-        self.timesteps, self.membrane = config.timesteps, config.residual == "membrane"
-        self.attention = SpikingSelfAttention(
+        self.membrane = config.residual == "membrane"
+        self.attention = _chosen("attention", config.attention, ATTENTIONS)(
             config.hidden_size,
             config.num_attention_heads,
             lambda threshold: build_neuron(config, threshold),
@@ -155,29 +179,33 @@ class SpikeBertBlock(nn.Module):
         self.attention_residual = build_neuron(config, config.threshold)
         self.mlp_residual = build_neuron(config, config.threshold)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Stream x [T or 1, B, N, D], mask [B, N] -> stream [T, B, N, D]."""
+    def forward(self, x: Tensor, mask: Tensor | None, state: State | None = None) -> Tensor:
+        """Stream x [T, B, N, D], mask [B, N] -> stream [T, B, N, D]."""
         if self.membrane:
-            x = x.expand(self.timesteps, -1, -1, -1)
-            x = x + self.dropout(self.attention(self.attention_residual(x), mask))
-            return x + self.dropout(self.mlp(self.mlp_residual(x)))
-        if self.training and self.dropout.p:  # comes between the norm and the neuron
-            current = self.attention(x, mask, self.timesteps)
-            x = x + self.attention_residual(self.dropout(current))
-            return x + self.mlp_residual(self.dropout(self.mlp(x)))
-        x = self.attention(x, mask, self.timesteps, self.attention_residual, residual=x)
-        return self.mlp(x, self.mlp_residual, residual=x)
+            spikes = self.fire(self.attention_residual, x, state)
+            x = x + self.dropout(self.attention(spikes, mask, state))
+            spikes = self.fire(self.mlp_residual, x, state)
+            return x + self.dropout(self.mlp(spikes, state))
+        current = self.dropout(self.attention(x, mask, state))
+        x = x + self.fire(self.attention_residual, current, state)
+        current = self.dropout(self.mlp(x, state))
+        return x + self.fire(self.mlp_residual, current, state)
 
 
 class SpikeBertPreTrainedModel(PreTrainedModel):
     config_class = SpikeBertConfig
     base_model_prefix = "spikebert"
 
+    def __init__(self, config: SpikeBertConfig):
+        claim(config)
+        super().__init__(config)
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=self.config.initializer_range)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
         elif isinstance(module, nn.LayerNorm):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
@@ -207,20 +235,26 @@ class SpikeBertModel(SpikeBertPreTrainedModel):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         output_hidden_states: bool | None = None,
+        state: State | None = None,
+        timesteps: int | None = None,
         **_: object,
     ) -> SpikeBertOutput:
-        """ids and mask [B, N] -> a `SpikeBertOutput` without logits."""
-        words, x = self.embeddings(input_ids)
-        if torch.is_autocast_enabled(x.device.type):  # spikes and their counts are exact in it
-            x = x.to(torch.get_autocast_dtype(x.device.type))
+        """ids and mask [B, N] -> a `SpikeBertOutput` without logits.
+
+        With a `state`, {} at the beginning, the output has the one after the last step; given again
+        with the same ids, the next `timesteps` steps go on from there.
+        """
+        state = None if state is None else dict(state)
+        words, x = self.embeddings(input_ids, timesteps, state)
         states = []
         for block in self.blocks:
-            x = block(x, attention_mask)
+            x = block(x, attention_mask, state)
             states.append(x)
         return SpikeBertOutput(
             last_hidden_state=self.norm(x),
             hidden_states=tuple(states) if output_hidden_states else None,
             embeddings=words,
+            state=state,
         )
 
 
@@ -248,11 +282,14 @@ class SpikeBertForSequenceClassification(SpikeBertPreTrainedModel):
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
         output_hidden_states: bool | None = None,
+        state: State | None = None,
+        timesteps: int | None = None,
         **_: object,
     ) -> SpikeBertOutput:
         """ids, mask [B, N] and optional labels [B] -> logits [B, C] and, with labels, their
-        cross-entropy or, of one score (C = 1), the mean squared error."""
-        out = self.spikebert(input_ids, attention_mask, output_hidden_states)
+        cross-entropy or, of one score (C = 1), the mean squared error; `state` and `timesteps`
+        as in `SpikeBertModel`."""
+        out = self.spikebert(input_ids, attention_mask, output_hidden_states, state, timesteps)
         pooled = masked_mean(out.last_hidden_state.float(), attention_mask)
         out.step_logits = self.classifier(self.dropout(pooled)).float()
         out.logits = out.step_logits.mean(0)

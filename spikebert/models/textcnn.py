@@ -26,7 +26,9 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from .configuration import SnnTextCnnConfig, TextCnnConfig
-from .modeling import SpikeBertOutput, build_neuron
+from .modeling import SpikeBertOutput
+from .neurons import build_neuron
+from .plugins import claim
 
 DEVIATIONS = 3  # of the embeddings, on either side of their mean, that the rates cover
 
@@ -38,6 +40,7 @@ class TextCnnPreTrainedModel(PreTrainedModel):
     base_model_prefix = ""
 
     def __init__(self, config: TextCnnConfig):
+        claim(config)
         super().__init__(config)
         self.margin = max(config.widths) - 1  # windows that hang over an end of the sentence
         self.word_embeddings = nn.Embedding(
@@ -145,7 +148,7 @@ class SnnTextCnnForSequenceClassification(TextCnnPreTrainedModel):
             else:
                 weight = seen[:, None].to(y.dtype)
                 pooled.append((y * weight).sum(-1) / weight.sum(-1))
-        fired = self.neuron(torch.cat(pooled, -1))
+        fired, _ = self.neuron(torch.cat(pooled, -1))
         steps = self.classifier(self.dropout(fired)).float()
         return SpikeBertOutput(logits=steps.mean(0), step_logits=steps)
 

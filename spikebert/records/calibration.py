@@ -6,20 +6,33 @@ probability, its *confidence* that probability. Nothing here imports torch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import UserError
+from ..utils.files import read_json
+from ..utils.validation import Count, validate
 
 BINS = 15  # as in Guo et al.
 SCHEMA_VERSION = 1
-KEYS = ("dataset", "split", "rows", "labels", "models", "together", "schema")
 
 Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class _File:
+    """What a file of a student and its teacher on one split holds at least."""
+
+    dataset: str
+    split: str
+    rows: Count
+    labels: list[str]
+    models: dict[Literal["student", "teacher"], dict[str, Any]]
+    together: dict[str, Any]
+    schema: Literal[1]
 
 
 def confidence_bins(
@@ -122,18 +135,9 @@ def read_calibration(path: str | Path) -> dict[str, Any]:
     """Read the file that `spikebert calibration` writes.
 
     Raises:
-        UserError: it is not JSON, or lacks one of `KEYS`.
+        UserError: it is another file.
     """
-    try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-        missing = [key for key in KEYS if key not in found]
-        if missing or found["schema"] != SCHEMA_VERSION:
-            raise ValueError(f"no {', '.join(missing)}" if missing else f"schema {found['schema']}")
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(
-            f"file {path}",
-            expected=f"what `spikebert calibration` wrote, schema {SCHEMA_VERSION}",
-            got=error,
-            fix="make it again",
-        ) from None
-    return dict(found)
+    fix = "make it again with `spikebert calibration`"
+    value = read_json(path, "calibration", fix)
+    validate(_File, value, f"calibration {path}", noun="key", fix=fix)
+    return dict(value)

@@ -1,6 +1,6 @@
 """What a network's operations cost: the conventions, their arithmetic, and the file of results.
 
-Nothing here imports torch: `energy.py` measures, this module charges.
+Nothing here imports torch: `analysis.energy` measures, this module charges.
 
 - A *MAC* is one multiply-accumulate. Where FLOPs are quoted with one multiplication and one
   addition counted apart, a FLOP is half a MAC. A MAC costs 4.6 pJ (3.7 + 0.9) and an accumulate
@@ -12,7 +12,7 @@ Nothing here imports torch: `energy.py` measures, this module charges.
   as hardware that is fed spikes would run it.
 
 A layer's input is *binary* (0 and 1 alone), *integer* (counts of spikes) or *real*, as seen over
-all that was measured. The accounts differ in what they make of it:
+all that was measured. The conventions differ in what they make of it:
 
 | convention | binary          | integer                     | real            |
 |------------|-----------------|-----------------------------|-----------------|
@@ -30,26 +30,28 @@ a dense network the same), at the rates that were measured on the real sentences
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Annotated
 
-from ..config.settings import check
+from pydantic import Field
+
 from ..errors import UserError
-from ..utils.strict_json import parse_json
+from ..utils.validation import STRICT, Count, Real
+from .versioned import read_versioned
 
 MAC_PJ, AC_PJ = 4.6, 0.9
 KINDS = ("binary", "integer", "real")  # each takes in the ones before it
 CONVENTIONS = ("paper", "strict", "unary")
 DENSE = "dense"
-SCHEMA_VERSION = 1
+Amount = Annotated[Real, Field(ge=0)]
 
 
 @dataclass(frozen=True)
-class Load:
+class Workload:
     """What one layer has to do for one sample."""
 
     macs: float  # over all steps
@@ -59,16 +61,18 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Bill:
+class Charge:
     """Operations of one sample, and their energy: energy_pj = 4.6 macs + 0.9 sops."""
 
-    macs: float  # charged as MACs, over all steps
-    sops: float  # charged as accumulates
-    spike_rate: float | None  # share of inputs not zero where SOPs are charged, weighted by MACs
-    energy_pj: float
+    __pydantic_config__ = STRICT
+
+    macs: Amount  # charged as MACs, over all steps
+    sops: Amount  # charged as accumulates
+    spike_rate: Amount | None  # share of inputs not zero where SOPs are charged, weighted by MACs
+    energy_pj: Amount
 
 
-def bill(loads: Iterable[Load], convention: str) -> Bill:
+def charge(workloads: Iterable[Workload], convention: str) -> Charge:
     """Charge layers by one of CONVENTIONS, or as `dense`: MACs alone.
 
     Raises:
@@ -82,15 +86,15 @@ def bill(loads: Iterable[Load], convention: str) -> Bill:
             fix="choose one of them",
         )
     macs = sops = fed = fired = 0.0
-    for load in loads:
-        as_macs = load.kind == "real" or (load.kind == "integer" and convention == "strict")
+    for work in workloads:
+        as_macs = work.kind == "real" or (work.kind == "integer" and convention == "strict")
         if convention == DENSE or as_macs:
-            macs += load.macs
+            macs += work.macs
             continue
-        sops += load.macs * (load.magnitude if convention == "unary" else load.rate)
-        fed += load.macs
-        fired += load.macs * load.rate
-    return Bill(macs, sops, fired / fed if fed else None, MAC_PJ * macs + AC_PJ * sops)
+        sops += work.macs * (work.magnitude if convention == "unary" else work.rate)
+        fed += work.macs
+        fired += work.macs * work.rate
+    return Charge(macs, sops, fired / fed if fed else None, MAC_PJ * macs + AC_PJ * sops)
 
 
 def bert_macs(
@@ -136,34 +140,40 @@ def matching_length(
 class LayerEnergy:
     """One layer, or one of attention's products, over all samples."""
 
+    __pydantic_config__ = STRICT
+
     name: str  # dotted name of the module; `.product.q` and the like for attention's products
     kind: str  # of the input: binary, integer or real
-    rate: float  # share of inputs that are not zero
-    rate_by_step: list[float]  # the same at each time step
-    magnitude: float  # mean of |input|
-    macs_real: float  # over all steps, mean of the samples
-    macs_fixed: float | None  # over all steps at the fixed length; None if none was asked for
+    rate: Amount  # share of inputs that are not zero
+    rate_by_step: list[Amount]  # the same at each time step
+    magnitude: Amount  # mean of |input|
+    macs_real: Amount  # over all steps, mean of the samples
+    macs_fixed: Amount | None  # over all steps at the fixed length; None if none was asked for
 
 
 @dataclass(frozen=True)
 class RealEnergy:
     """Per sample at real lengths: means, and percentiles of the energy over samples."""
 
-    macs: float
-    sops: float
-    spike_rate: float | None
-    energy_pj: float
-    energy_pj_p5: float
-    energy_pj_p50: float
-    energy_pj_p95: float
+    __pydantic_config__ = STRICT
+
+    macs: Amount
+    sops: Amount
+    spike_rate: Amount | None
+    energy_pj: Amount
+    energy_pj_p5: Amount
+    energy_pj_p50: Amount
+    energy_pj_p95: Amount
 
 
 @dataclass(frozen=True)
 class ConventionEnergy:
-    """One account of a network."""
+    """A network's energy by one convention."""
+
+    __pydantic_config__ = STRICT
 
     real: RealEnergy
-    fixed: Bill | None
+    fixed: Charge | None
 
 
 @dataclass(frozen=True)
@@ -175,10 +185,6 @@ class Measurement:
     accounts: dict[str, ConventionEnergy]  # by convention; `dense` alone without spikes
 
 
-def mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
 def percentile(values: Sequence[float], share: float) -> float:
     """Of sorted values, linear between neighbours; `share` is 0 to 1."""
     place = share * (len(values) - 1)
@@ -186,24 +192,24 @@ def percentile(values: Sequence[float], share: float) -> float:
     return low + (high - low) * (place - math.floor(place))
 
 
-def account(
-    samples: Sequence[Sequence[Load]], fixed: Sequence[Load] | None, convention: str
+def charge_samples(
+    samples: Sequence[Sequence[Workload]], fixed: Sequence[Workload] | None, convention: str
 ) -> ConventionEnergy:
-    """`ConventionEnergy` of the layers' loads, by sample, and of those at a fixed length."""
-    bills = [bill(loads, convention) for loads in samples]
-    energies = sorted(b.energy_pj for b in bills)
-    rates = [b.spike_rate for b in bills if b.spike_rate is not None]
+    """`ConventionEnergy` of the layers' workloads, by sample, and of those at a fixed length."""
+    charges = [charge(workloads, convention) for workloads in samples]
+    energies = sorted(c.energy_pj for c in charges)
+    rates = [c.spike_rate for c in charges if c.spike_rate is not None]
     return ConventionEnergy(
         real=RealEnergy(
-            macs=mean([b.macs for b in bills]),
-            sops=mean([b.sops for b in bills]),
-            spike_rate=mean(rates) if rates else None,
-            energy_pj=mean(energies),
+            macs=fmean([c.macs for c in charges]),
+            sops=fmean([c.sops for c in charges]),
+            spike_rate=fmean(rates) if rates else None,
+            energy_pj=fmean(energies),
             energy_pj_p5=percentile(energies, 0.05),
             energy_pj_p50=percentile(energies, 0.5),
             energy_pj_p95=percentile(energies, 0.95),
         ),
-        fixed=None if fixed is None else bill(fixed, convention),
+        fixed=None if fixed is None else charge(fixed, convention),
     )
 
 
@@ -211,63 +217,26 @@ def account(
 class EnergyRecord:
     """The file of one model on one corpus. Energies are pJ per sample, lengths tokens."""
 
+    __pydantic_config__ = STRICT
+
     id: str
     dataset: str
     source: str  # where the rows came from, in words
-    model: str  # a name in schema.MODELS, or a folder's name
+    model: str  # a name in registry.MODELS, or a folder's name
     variant: str
-    seed: int
+    seed: Count
     split: str
-    samples: int  # the first ones of the split
-    timesteps: int  # T; 1 for a dense network
-    fixed_length: int
-    tokens_mean: float
-    tokens_p5: float
-    tokens_p50: float
-    tokens_p95: float
-    parameters: int
+    samples: Count  # the first ones of the split
+    timesteps: Count  # T; 1 for a dense network
+    fixed_length: Count
+    tokens_mean: Amount
+    tokens_p5: Amount
+    tokens_p50: Amount
+    tokens_p95: Amount
+    parameters: Count
     layers: list[LayerEnergy]
     accounts: dict[str, ConventionEnergy]
-    schema: int = SCHEMA_VERSION
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> EnergyRecord:
-        """The record that `dataclasses.asdict` took apart; a KeyError or TypeError if it is not."""
-        accounts = {
-            name: ConventionEnergy(
-                RealEnergy(**parts["real"]), Bill(**parts["fixed"]) if parts["fixed"] else None
-            )
-            for name, parts in value["accounts"].items()
-        }
-        layers = [LayerEnergy(**layer) for layer in value["layers"]]
-        return cls(**{**value, "accounts": accounts, "layers": layers})
-
-
-_NUMBER = {"type": "number", "minimum": 0}
-_KINDS: dict[str, dict[str, Any]] = {
-    "str": {"type": "string"},
-    "int": {"type": "integer", "minimum": 0},
-    "float": _NUMBER,
-    "list[LayerEnergy]": {"type": "array", "items": {"type": "object"}},
-    "dict[str, ConventionEnergy]": {"type": "object"},
-}
-_BILL = {
-    "type": ["object", "null"],
-    "additionalProperties": {**_NUMBER, "type": ["number", "null"]},
-}
-RECORD_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        **{f.name: _KINDS[str(f.type)] for f in dataclasses.fields(EnergyRecord)},
-        "accounts": {
-            "type": "object",
-            "additionalProperties": {
-                "type": "object",
-                "properties": {"real": _BILL, "fixed": _BILL},
-            },
-        },
-    },
-}
+    schema: int = 1
 
 
 def read_energy(path: str | Path) -> EnergyRecord:
@@ -276,20 +245,4 @@ def read_energy(path: str | Path) -> EnergyRecord:
     Raises:
         UserError: it is not JSON, or of another schema, or a number is none, or NaN.
     """
-    try:
-        value = parse_json(Path(path).read_text(encoding="utf-8"))
-        if value["schema"] != SCHEMA_VERSION:
-            raise TypeError(f"schema {value['schema']}")
-        record = EnergyRecord.from_json(value)
-        check(value, RECORD_SCHEMA, f"energy record {path}")
-        return record
-    except UserError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        names = ", ".join(field.name for field in dataclasses.fields(EnergyRecord))
-        raise UserError(
-            f"energy record {path}",
-            expected=f"JSON of schema {SCHEMA_VERSION} with the fields {names}",
-            got=f"{type(error).__name__} {error}",
-            fix="delete it and measure again",
-        ) from None
+    return read_versioned(EnergyRecord, path, "energy record", "delete it and measure again")

@@ -13,6 +13,7 @@ from typing import Any
 from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
+Metric = Callable[[Sequence[float], Sequence[float]], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Summary:
     ci_high: float = math.nan
 
 
-def accuracy(labels: Sequence[int], predictions: Sequence[int]) -> float:
+def accuracy(labels: Sequence[float], predictions: Sequence[float]) -> float:
     """Share of rows predicted right, in 0..1; NaN without rows.
 
     Raises:
@@ -62,65 +63,39 @@ def headline(values: dict[str, float]) -> float:
     return fmean(values.values())
 
 
-def _accuracy(labels: Sequence[float], predictions: Sequence[float]) -> dict[str, float]:
-    right = [label == guess for label, guess in zip(labels, predictions, strict=True)]
-    return {"accuracy": fmean(right)}
+def _by_sklearn(function: str, name: str, **options: Any) -> Metric:
+    def score(labels: Sequence[float], predictions: Sequence[float]) -> dict[str, float]:
+        import sklearn.metrics
+
+        return {name: float(getattr(sklearn.metrics, function)(labels, predictions, **options))}
+
+    return score
 
 
-def _f1(labels: Sequence[float], predictions: Sequence[float]) -> dict[str, float]:
-    """Of class 1; 0 where neither labels nor predictions hold it."""
-    from sklearn.metrics import f1_score
+def _correlations(*names: str) -> Metric:
+    """Correlations; 0 where a side is constant, of which they are not defined."""
 
-    return {"f1": float(f1_score(labels, predictions, pos_label=1, zero_division=0))}
+    def score(labels: Sequence[float], predictions: Sequence[float]) -> dict[str, float]:
+        from scipy import stats
 
+        if len(set(labels)) < 2 or len(set(predictions)) < 2:
+            return dict.fromkeys(names, 0.0)
+        functions = {name: getattr(stats, f"{name}r") for name in names}
+        return {name: float(f(labels, predictions).statistic) for name, f in functions.items()}
 
-def _f1_macro(labels: Sequence[float], predictions: Sequence[float]) -> dict[str, float]:
-    from sklearn.metrics import f1_score
-
-    return {"f1_macro": float(f1_score(labels, predictions, average="macro", zero_division=0))}
-
-
-def _matthews(labels: Sequence[float], predictions: Sequence[float]) -> dict[str, float]:
-    """0 where one side has a single class."""
-    from sklearn.metrics import matthews_corrcoef
-
-    return {"matthews": float(matthews_corrcoef(labels, predictions))}
+    return score
 
 
-def _pearson(labels: Sequence[float], predictions: Sequence[float]) -> dict[str, float]:
-    from scipy.stats import pearsonr
-
-    return {"pearson": _correlation(pearsonr, labels, predictions)}
-
-
-def _spearman(labels: Sequence[float], predictions: Sequence[float]) -> dict[str, float]:
-    from scipy.stats import spearmanr
-
-    return {"spearman": _correlation(spearmanr, labels, predictions)}
-
-
-def _both(labels: Sequence[float], predictions: Sequence[float]) -> dict[str, float]:
-    return _pearson(labels, predictions) | _spearman(labels, predictions)
-
-
-def _correlation(
-    function: Callable[..., Any], labels: Sequence[float], predictions: Sequence[float]
-) -> float:
-    """A correlation; 0 where a side is constant, of which it is not defined."""
-    if len(set(labels)) < 2 or len(set(predictions)) < 2:
-        return 0.0
-    return float(function(labels, predictions).statistic)
-
-
-# By the names of `specs.METRICS`.
-SCORES: dict[str, Callable[[Sequence[float], Sequence[float]], dict[str, float]]] = {
-    "accuracy": _accuracy,
-    "f1": _f1,
-    "f1_macro": _f1_macro,
-    "matthews": _matthews,
-    "pearson_spearman": _both,
-    "pearson": _pearson,
-    "spearman": _spearman,
+# By the names of `datasets.METRICS`. f1 is of class 1, and 0 where neither side holds it; Matthews'
+# correlation is 0 where one side has a single class.
+SCORES: dict[str, Metric] = {
+    "accuracy": lambda labels, predictions: {"accuracy": accuracy(labels, predictions)},
+    "f1": _by_sklearn("f1_score", "f1", pos_label=1, zero_division=0),
+    "f1_macro": _by_sklearn("f1_score", "f1_macro", average="macro", zero_division=0),
+    "matthews": _by_sklearn("matthews_corrcoef", "matthews"),
+    "pearson_spearman": _correlations("pearson", "spearman"),
+    "pearson": _correlations("pearson"),
+    "spearman": _correlations("spearman"),
 }
 
 

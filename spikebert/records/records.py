@@ -10,15 +10,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Annotated, Any
 
-from ..config.settings import check
-from ..config.specs import METRICS
+from pydantic import Field
+
+from ..config.datasets import METRICS
+from ..config.registry import RunId
 from ..errors import UserError
-from ..utils.files import read_json, write_json
+from ..utils.files import write_json
+from ..utils.validation import STRICT, Count, Real
+from .versioned import read_versioned
 
-SCHEMA_VERSION = 1
 AGAIN = "it was changed or cut short: delete it and run again"
+
+
+Share = Annotated[Real, Field(ge=0, le=1)]
+Value = Annotated[Real, Field(ge=-1, le=1)]
 
 
 @dataclass(frozen=True)
@@ -29,34 +36,36 @@ class Record:
     accuracies are None where labels are scores.
     """
 
+    __pydantic_config__ = STRICT
+
     id: str
     dataset: str  # mr, sst2, subj, sst5, chnsenti, waimai, or the user's own
     source: str  # where the rows came from, in words fit for a table
-    model: str  # a name in schema.MODELS
+    model: str  # a name in registry.MODELS
     variant: str  # base, or the name of a changed setting
-    seed: int
-    accuracy_dev: float | None  # of the selected epoch
-    accuracy_test: float | None  # read once, after the selection
-    n_train: int
-    n_dev: int
-    n_test: int
-    steps: int  # updates made in this step, stage 1 excluded
-    tokens: int  # non-padding tokens seen in training, stage 1 excluded
-    wall_s: float
-    samples_per_s: float
-    peak_rss_bytes: int
-    parameters: int
+    seed: Count
+    accuracy_dev: Share | None  # of the selected epoch
+    accuracy_test: Share | None  # read once, after the selection
+    n_train: Count
+    n_dev: Count
+    n_test: Count
+    steps: Count  # updates made in this step, stage 1 excluded
+    tokens: Count  # non-padding tokens seen in training, stage 1 excluded
+    wall_s: Real
+    samples_per_s: Real
+    peak_rss_bytes: Count
+    parameters: Count
     settings: dict[str, Any]
     settings_digest: str
     versions: dict[str, str]
     commit: str
     hardware: str
-    history: list[dict[str, float]] = field(default_factory=list)  # step, epoch, loss, accuracy
+    history: list[dict[str, Real]] = field(default_factory=list)  # step, epoch, loss, accuracy
     upstream: dict[str, Any] = field(default_factory=dict)  # cost of stage 1, name of teacher
-    schema: int = SCHEMA_VERSION
-    metric: str = "accuracy"  # what selected on dev, one of specs.METRICS
-    metrics_dev: dict[str, float] = field(default_factory=dict)  # its values, unless accuracy
-    metrics_test: dict[str, float] = field(default_factory=dict)
+    schema: int = 1
+    metric: str = "accuracy"  # what selected on dev, one of datasets.METRICS
+    metrics_dev: dict[str, Value] = field(default_factory=dict)  # its values, unless accuracy
+    metrics_test: dict[str, Value] = field(default_factory=dict)
 
     @property
     def score(self) -> float:
@@ -75,54 +84,8 @@ def _headline(values: dict[str, float], accuracy: float | None) -> float:
     return value
 
 
-OPTIONAL = ("history", "upstream", "metric", "metrics_dev", "metrics_test")
-
-
 def write_record(path: str | Path, record: Record) -> None:
     write_json(path, dataclasses.asdict(record))
-
-
-_KINDS: dict[str, dict[str, Any]] = {
-    "str": {"type": "string"},
-    "int": {"type": "integer", "minimum": 0},
-    "float": {"type": "number"},
-    "dict[str, Any]": {"type": "object"},
-    "dict[str, float]": {"type": "object", "additionalProperties": {"type": "number"}},
-    "dict[str, str]": {"type": "object", "additionalProperties": {"type": "string"}},
-    "list[dict[str, float]]": {
-        "type": "array",
-        "items": {"type": "object", "additionalProperties": {"type": "number"}},
-    },
-}
-_SHARE = {"type": "number", "minimum": 0, "maximum": 1}
-_SHARES = {"accuracy_dev": _SHARE, "accuracy_test": _SHARE}
-_VALUES = {
-    "type": "object",
-    "minProperties": 1,
-    "additionalProperties": {"type": "number", "minimum": -1, "maximum": 1},
-}
-RECORD_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        **{
-            f.name: _KINDS[str(f.type)] for f in dataclasses.fields(Record) if f.name not in _SHARES
-        },
-        "metric": {"enum": [name for names in METRICS.values() for name in names]},
-    },
-    # Labels that are scores have no accuracy, and other metrics than accuracy have values.
-    "if": {"properties": {"metric": {"enum": list(METRICS["regression"])}}, "required": ["metric"]},
-    "then": {"properties": {name: {"type": "null"} for name in _SHARES}},
-    "else": {"properties": _SHARES},
-    "allOf": [
-        {
-            "if": {"properties": {"metric": {"const": "accuracy"}}},
-            "else": {
-                "properties": {"metrics_dev": _VALUES, "metrics_test": _VALUES},
-                "required": ["metrics_dev", "metrics_test"],
-            },
-        }
-    ],
-}
 
 
 def read_record(path: str | Path) -> Record:
@@ -132,22 +95,29 @@ def read_record(path: str | Path) -> Record:
         UserError: it is missing or no JSON, is of another schema, lacks a field or has one more, a
             value has another type or cannot be (an accuracy that is NaN), or the id is another's.
     """
-    value = read_json(path, "record", AGAIN)
-    names = {f.name for f in dataclasses.fields(Record)}
-    keys = set(value) if isinstance(value, dict) else set()
-    if not (names - set(OPTIONAL) <= keys <= names) or value["schema"] != SCHEMA_VERSION:
-        raise UserError(
-            f"record {path}",
-            expected=f"schema {SCHEMA_VERSION} with the fields {', '.join(sorted(names))}",
-            got=", ".join(sorted(keys)) or type(value).__name__,
-            fix="it was written by another version: delete it and run again",
-        )
-    check(value, RECORD_SCHEMA, f"record {path}")
-    record = Record(**value)
-    run = f"{record.dataset}.{record.model}.{record.variant}.s{record.seed}"
+    record = read_versioned(Record, path, "record", AGAIN)
+    _check_metric(record, path)
+    run = str(RunId(record.dataset, record.model, record.variant, record.seed))
     if record.id != run:
         raise UserError(f"id of record {path}", expected=run, got=record.id, fix=AGAIN)
     return record
+
+
+def _check_metric(record: Record, path: str | Path) -> None:
+    """Labels that are scores have no accuracy, and other metrics than accuracy have values."""
+    accuracies = (record.accuracy_dev, record.accuracy_test)
+    values = (record.metrics_dev, record.metrics_test)
+    if record.metric in METRICS["classification"]:
+        fits = None not in accuracies and (record.metric == "accuracy" or all(values))
+    else:
+        fits = record.metric in METRICS["regression"] and accuracies == (None, None) and all(values)
+    if not fits:
+        raise UserError(
+            f"metric of record {path}",
+            expected="a known one, its values on dev and test, and accuracies (null of scores)",
+            got=f"{record.metric}, values {values}, accuracies {accuracies}",
+            fix=AGAIN,
+        )
 
 
 def read_records(paths: Iterable[str | Path]) -> list[Record]:

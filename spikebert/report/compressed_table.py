@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..config.registry import BASE, MODELS
+from ..config.registry import BASE, COMPRESSED
 from ..records.energy import DENSE, EnergyRecord
 from ..records.records import Record
 from .published import Published, group, is_proxy, proxies, summary_cells
@@ -26,7 +26,7 @@ COLUMNS = {
     **dict.fromkeys(("macs", "sops", "energy_pj", "energy_strict_pj"), ".4g"),
     "note": WIDE,
 }
-COMPARED = ("teacher", *(name for name, spec in MODELS.items() if spec.compressed), "spikebert")
+COMPARED = ("teacher", *COMPRESSED, "spikebert")
 STUDENT = "the student of both stages"
 NOTES = (
     "mean, sd, ci: test accuracy over seeds, in percent (ci: 95 % interval of the mean, Student's "

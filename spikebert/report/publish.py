@@ -10,7 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from ..data.download import MODEL_FILES, WEIGHTS
+from ..data.teachers import MODEL_FILES, WEIGHTS
 from ..errors import UserError
 from ..records.energy import read_energy
 from ..records.records import Record, read_records, write_record

@@ -25,8 +25,7 @@ from transformers import TrainingArguments
 
 from ..config.settings import TrainingSettings
 from ..errors import Interrupted
-from ..models.neurons import LIF, is_lif
-from ..models.neurons.fused import available as compiler_available
+from ..models.fuse import available, fuse
 from ..records.metrics import headline, scores
 from ..utils.distributed import barrier, from_main, world_size
 from .callbacks import Interruptible
@@ -142,7 +141,7 @@ def fit(
     """Train `model` in place, from the last checkpoint in `store` if there is one; with dev rows,
     end with the weights that are best on dev by `metric`, else with the last.
 
-    The neurons stay in the form that trained; `set_fused` switches them.
+    The layers stay in the form that trained; `fuse` and `unfuse` switch them.
 
     A training that was killed at any moment and resumed with the same threads on the same kind of
     processor ends with the same bits as one that was not.
@@ -153,8 +152,8 @@ def fit(
     arguments = training_arguments(
         settings, len(train), metric if dev else None, seed, store.folder
     )
-    fused = settings.compile and compiler_available()
-    set_fused(model, fused)
+    fused = settings.compile and available()
+    fuse(model, fused)
     environment = environment_of(arguments.bf16, fused)
     last = from_main(lambda: store.latest(environment))
     signals = Interruptible()
@@ -168,14 +167,9 @@ def fit(
         callbacks=[signals, Often(checkpoint_minutes())],
         store=store,
         environment=environment,
-        by_rows=fused,
     )
-    try:
-        with signals:
-            trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    finally:
-        if optimiser := trainer.by_table():
-            optimiser.release()
+    with signals:
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
     state = trainer.state
     if signals.received and state.global_step < state.max_steps:
         raise Interrupted(
@@ -205,13 +199,6 @@ def environment_of(bf16: bool, fused: bool) -> dict[str, Any]:
         "fused": fused,
         **({"processes": world_size()} if world_size() > 1 else {}),
     }
-
-
-def set_fused(model: nn.Module, fused: bool) -> None:
-    """Switch the neurons that have one to their compiled form, or back: equal values."""
-    for module in model.modules():
-        if hasattr(module, "fused") and (is_lif(module) or not isinstance(module, LIF)):
-            setattr(module, "fused", fused)  # noqa: B010
 
 
 def tidy(entry: dict[str, float]) -> dict[str, float]:

@@ -43,7 +43,6 @@ from ..utils.distributed import (
 )
 from .checkpoints import Checkpoints
 from .streaming import Stream
-from .table_adamw import TableAdamW, clip_grad_norm, tables_of
 
 
 def loop_name(rank: int, world_size: int) -> str:
@@ -93,7 +92,6 @@ class ExactTrainer(Trainer):
 
     One batch to an update, however many processes share it: `per_device_train_batch_size` is the
     size of that batch. A collator with a generator is for training alone, and in one process.
-    `by_rows` lets the optimiser pass over the words that a batch does not name, where it can.
     """
 
     def __init__(
@@ -102,11 +100,9 @@ class ExactTrainer(Trainer):
         store: Checkpoints,
         environment: dict[str, Any],
         data_collator: Callable[[list[Any]], dict[str, Tensor]],
-        by_rows: bool = False,
         **kwargs: Any,
     ) -> None:
         self.batches = Batches(data_collator)
-        self.by_rows = by_rows and world_size() == 1
         super().__init__(data_collator=self.batches, **kwargs)
         self.store, self.environment = store, environment
         self.sums: dict[str, Tensor] = {}
@@ -140,24 +136,6 @@ class ExactTrainer(Trainer):
     def _get_eval_sampler(self, eval_dataset: Any) -> SequentialSampler:
         """The rows as they come: the library's groups of length are too few to spare padding."""
         return SequentialSampler(eval_dataset)
-
-    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        trained: Any = self.model
-        if self.by_rows and self.optimizer is None and (tables := tables_of(trained)):
-            name, settings = self.get_optimizer_cls_and_kwargs(self.args, trained)
-            if name is torch.optim.AdamW:
-                self.optimizer_cls_and_kwargs = TableAdamW, {**settings, "tables": tables}
-        return super().create_optimizer(model)
-
-    def _clip_grad_norm(self, model: nn.Module) -> Tensor:
-        if self.by_table():
-            return clip_grad_norm(model.parameters(), self.args.max_grad_norm)
-        return super()._clip_grad_norm(model)
-
-    def by_table(self) -> TableAdamW | None:
-        """The optimiser that updates tables by rows, if that is the one."""
-        inner = getattr(self.optimizer, "optimizer", self.optimizer)
-        return inner if isinstance(inner, TableAdamW) else None
 
     def _track_num_input_tokens(self, inputs: dict[str, Any]) -> None:
         if COUNTED in inputs:

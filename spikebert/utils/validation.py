@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from ..errors import UserError
 
@@ -42,11 +42,23 @@ def _truth(value: Any) -> Any:
 Whole = Annotated[int, BeforeValidator(_whole), Field(le=LARGEST)]
 Number = Annotated[float, BeforeValidator(_no_truth)]
 Truth = Annotated[bool, BeforeValidator(_truth)]
+# Numbers of a file of results, where text is none.
+Count = Annotated[int, Strict(), Field(ge=0)]
+Real = Annotated[float, Strict()]
 
 
-def validate(kind: Any, value: Any, where: str, under: str = "") -> Any:
+def validate(
+    kind: Any,
+    value: Any,
+    where: str,
+    under: str = "",
+    *,
+    noun: str = "setting",
+    fix: str | None = None,
+) -> Any:
     """`value` as `kind`, a pydantic model, a dataclass or a `TypeAdapter`; `under` is the key, with
-    a dot, below which its keys stand.
+    a dot, below which its keys stand. Messages call a key a `noun`, and say `fix` where one way out
+    suits every mistake.
 
     Raises:
         UserError: it is none. The first misspelt key comes before other mistakes.
@@ -56,7 +68,13 @@ def validate(kind: Any, value: Any, where: str, under: str = "") -> Any:
         return adapter.validate_python(value)
     except ValidationError as error:
         found = sorted(error.errors(include_url=False), key=lambda e: e["type"] not in _UNKNOWN)
-        raise _explained(found[0], adapter, where, under) from None
+        mistake = _explained(found[0], adapter, where, under)
+        raise UserError(
+            re.sub("^(unknown )?setting ", rf"\1{noun} ", mistake.what),
+            expected=mistake.expected,
+            got=mistake.got,
+            fix=fix or mistake.fix,
+        ) from None
 
 
 @functools.cache

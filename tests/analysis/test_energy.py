@@ -19,15 +19,15 @@ from spikebert.analysis.energy_corpus import measure_folder
 from spikebert.cli import app
 from spikebert.config.schema import MODELS
 from spikebert.errors import UserError
-from spikebert.models.neurons.fused import has_kernel
+from spikebert.models.fuse import PLAIN, available, fuse
 from spikebert.records.energy import (
-    Bill,
+    Charge,
     ConventionEnergy,
     EnergyRecord,
-    Load,
     RealEnergy,
+    Workload,
     bert_macs,
-    bill,
+    charge,
     matching_length,
     read_energy,
 )
@@ -192,29 +192,24 @@ def test_kinds_of_inputs_follow_the_residual() -> None:
 
 
 def test_hooks_come_off_and_the_kernel_comes_back() -> None:
-    model = student()
-    neurons = [m for m in model.modules() if hasattr(m, "fused")]
-    for neuron in neurons:
-        neuron.fused = True
+    model = fuse(student())
+    fast = [m for m in model.modules() if type(m) in PLAIN]
 
     def crash() -> None:
         with watch(model, time_first=True):
-            assert not any(neuron.fused for neuron in neurons)
             model(torch.zeros(1, 3, dtype=torch.long), labels="no labels")
 
     with pytest.raises((TypeError, AttributeError)):
         crash()
     assert not any(module._forward_hooks for module in model.modules())
-    assert all(neuron.fused for neuron in neurons)
+    assert fast
+    assert all(type(m) in PLAIN for m in fast)
 
 
-@pytest.mark.skipif(not has_kernel(torch.zeros(1)), reason="no C++ compiler")
+@pytest.mark.skipif(not available(), reason="no C++ compiler")
 def test_fused_neurons_are_measured_as_plain_ones() -> None:
     plain = measure(student(), [ids(5)], ids(9), time_first=True, timesteps=3)
-    model = student()
-    for module in model.modules():
-        if hasattr(module, "fused"):
-            module.fused = True
+    model = fuse(student())
     assert measure(model, [ids(5)], ids(9), time_first=True, timesteps=3) == plain
 
 
@@ -253,21 +248,21 @@ def test_a_spiking_network_of_another_package() -> None:
 
 def test_three_accounts_of_one_layer_by_hand() -> None:
     loads = [
-        Load(100, "binary", 0.25, 0.25),
-        Load(200, "integer", 0.5, 1.5),
-        Load(10, "real", 1.0, 0.7),
+        Workload(100, "binary", 0.25, 0.25),
+        Workload(200, "integer", 0.5, 1.5),
+        Workload(10, "real", 1.0, 0.7),
     ]
     sops = {"paper": 25 + 100, "strict": 25, "unary": 25 + 300}
     macs = {"paper": 10, "strict": 210, "unary": 10}
     for convention, expected in sops.items():
-        found = bill(loads, convention)
+        found = charge(loads, convention)
         assert (found.macs, found.sops) == (macs[convention], expected)
         assert found.energy_pj == pytest.approx(4.6 * macs[convention] + 0.9 * expected)
-    assert bill(loads, "paper").spike_rate == pytest.approx(125 / 300)
-    assert bill(loads, "strict").spike_rate == 0.25
-    assert bill(loads, "dense") == Bill(310, 0, None, pytest.approx(1426))
+    assert charge(loads, "paper").spike_rate == pytest.approx(125 / 300)
+    assert charge(loads, "strict").spike_rate == 0.25
+    assert charge(loads, "dense") == Charge(310, 0, None, pytest.approx(1426))
     with pytest.raises(UserError, match="convention of energy"):
-        bill(loads, "free")
+        charge(loads, "free")
 
 
 def test_a_layer_is_of_one_kind_for_all_samples() -> None:
@@ -293,8 +288,8 @@ def test_bert_is_dense_and_percentiles_are_of_its_samples() -> None:
 def test_fixed_length_takes_the_rates_of_the_samples() -> None:
     found = measure(student(), [ids(3), ids(4)], ids(9), time_first=True, timesteps=3)
     for convention, account in found.accounts.items():
-        loads = [Load(x.macs_fixed or 0, x.kind, x.rate, x.magnitude) for x in found.layers]
-        assert account.fixed == bill(loads, convention)
+        loads = [Workload(x.macs_fixed or 0, x.kind, x.rate, x.magnitude) for x in found.layers]
+        assert account.fixed == charge(loads, convention)
     total = sum(x.macs_fixed or 0 for x in found.layers)
     macs = count_macs(student(), ids(9), time_first=True, timesteps=3)
     assert total == sum(macs.values())
@@ -407,7 +402,7 @@ def test_a_folder_without_a_model_is_an_error(trained: Path) -> None:
 def record(dataset: str, model: str, energies: dict[str, float], **changes: Any) -> EnergyRecord:
     accounts = {
         name: ConventionEnergy(
-            RealEnergy(1e6, 2e6, 0.25, pj, pj, pj, pj), Bill(2e6, 4e6, None, 2 * pj)
+            RealEnergy(1e6, 2e6, 0.25, pj, pj, pj, pj), Charge(2e6, 4e6, None, 2 * pj)
         )
         for name, pj in energies.items()
     }

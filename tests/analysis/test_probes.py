@@ -29,8 +29,8 @@ from spikebert.analysis.probes import (
 )
 from spikebert.errors import UserError
 from spikebert.models.configuration import SpikeBertConfig
+from spikebert.models.fuse import fuse
 from spikebert.models.modeling import SpikeBertForSequenceClassification, SpikeBertModel
-from spikebert.training.loop import set_fused
 
 L, T, H, N, D = 3, 5, 2, 7, 26
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -129,11 +129,12 @@ def test_hooks_come_off_even_after_an_error():
     assert hooks(model) == 0
 
 
-def test_fused_neurons_are_refused_since_the_hooks_would_miss_them():
+def test_fused_layers_are_measured_as_plain_ones():
     model = student()
-    set_fused(model, True)
-    with pytest.raises(UserError, match="plain ones"):
-        spikes_of(model, sentence())
+    plain = spikes_of(model, sentence())[1]
+    found = spikes_of(fuse(model), sentence())[1]
+    assert found.keys() == plain.keys()
+    assert all(torch.equal(found[name], spikes) for name, spikes in plain.items())
     assert hooks(model) == 0
 
 

@@ -13,7 +13,8 @@ import pytest
 from malformed import CASES, CSV, MARKER, Bench
 
 from spikebert import cli
-from spikebert.data.corpus import make_corpus, make_splits
+from spikebert.data.corpus import make_corpus
+from spikebert.data.splits import make_splits
 
 AS_PROCESS = (  # as a user meets them; the others run in this process, which is quicker
     "UTF-16 with a mark",

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from spikebert.cli import app
 from spikebert.config.plan import read_plan
-from spikebert.data.corpus import make_corpus, make_splits
+from spikebert.data.corpus import make_corpus
+from spikebert.data.splits import make_splits
 from spikebert.errors import UserError
 from spikebert.records.records import read_record
 from spikebert.training.jobs import jobs_of

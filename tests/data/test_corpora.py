@@ -4,16 +4,11 @@ import json
 
 import pytest
 
-from spikebert.data.corpus import (
-    find_leaks,
-    make_corpus,
-    make_splits,
-    make_unlabelled,
-    read_held_out,
-    read_rows,
-    write_rows,
-)
+from spikebert.data.corpus import make_corpus, read_held_out, read_rows, write_rows
+from spikebert.data.leaks import find_leaks
+from spikebert.data.splits import make_splits
 from spikebert.data.text import normalise, split_of, text_id
+from spikebert.data.unlabelled import make_unlabelled
 from spikebert.errors import UserError
 from spikebert.utils.checksums import sha256_of
 

@@ -15,13 +15,15 @@ from examples import examples
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from spikebert.config.registry import LANGUAGES
 from spikebert.config.settings import AugmentSettings
 from spikebert.data.augment import MASK, augment
-from spikebert.data.corpus import find_leaks, make_corpus, make_splits, make_unlabelled, read_rows
+from spikebert.data.corpus import make_corpus, read_rows
+from spikebert.data.leaks import find_leaks
 from spikebert.data.readers import READERS, decode
+from spikebert.data.splits import make_splits
 from spikebert.data.text import (
     _ABBREVIATION,
-    MAX_CHARACTERS,
     _Wrapper,
     clean,
     normalise,
@@ -30,6 +32,7 @@ from spikebert.data.text import (
     text_id,
     usable_sentences,
 )
+from spikebert.data.unlabelled import make_unlabelled
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -104,7 +107,7 @@ def test_sentences_are_those_of_the_plain_pattern(text: str) -> None:
 def test_sentences_lose_no_letter(text: str, language: str) -> None:
     joined = " ".join(split_sentences(text, language))
     assert normalise(joined) == normalise(text.replace("\ufeff", " "))
-    assert all(0 < len(p) <= MAX_CHARACTERS[language] for p in usable_sentences(text, language))
+    assert all(0 < len(p) <= LANGUAGES[language].longest for p in usable_sentences(text, language))
 
 
 LONG = {
@@ -126,7 +129,7 @@ def test_long_texts_take_time_in_proportion(text: str, language: str) -> None:
     started = time.process_time()
     pieces = usable_sentences(text, language)
     assert time.process_time() - started < 20
-    assert all(len(piece) <= MAX_CHARACTERS[language] for piece in pieces)
+    assert all(len(piece) <= LANGUAGES[language].longest for piece in pieces)
 
 
 def test_a_million_short_lines() -> None:

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from spikebert.config.specs import FORMATS
-from spikebert.data.readers import LABELLINGS, NEUTRAL, READERS, decode
+from spikebert.data import readers
+from spikebert.data.readers import LABELLINGS, NEUTRAL, READERS, Raw, decode, register_reader
 from spikebert.errors import UserError
 
 
@@ -119,3 +120,15 @@ def test_decode_tries_encodings_in_turn():
         decode(b"a\xe9", ["utf-8"], "f")
     with pytest.raises(UserError, match="NUL byte"):
         decode("ab".encode("utf-16-le"), ["utf-8"], "f")
+
+
+def test_a_reader_of_ones_own(monkeypatch):
+    monkeypatch.setattr(readers, "READERS", dict(READERS))
+
+    def read_upper(text, name, _):
+        yield Raw(text.upper(), None, None, name)
+
+    register_reader("upper", read_upper)
+    assert [raw.text for raw in readers.READERS["upper"]("a film", "a", {})] == ["A FILM"]
+    with pytest.raises(UserError, match="format lines"):
+        register_reader("lines", read_upper)

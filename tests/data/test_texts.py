@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spikebert.config.registry import LANGUAGES
 from spikebert.data.text import (
-    MAX_CHARACTERS,
     clean,
     normalise,
     split_of,
@@ -92,7 +92,7 @@ def test_long_sentences_are_cut_without_loss(language):
     text = "好吃" * 500 if language == "zh" else "tasty " * 500
     pieces = usable_sentences(text, language)
     assert len(pieces) > 1
-    assert all(len(piece) <= MAX_CHARACTERS[language] for piece in pieces)
+    assert all(len(piece) <= LANGUAGES[language].longest for piece in pieces)
     assert normalise("".join(pieces)) == normalise(text)
 
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from spikebert.kernels.ops import attend, counts_spikes, library
+from spikebert.kernels.build import library
 from spikebert.models.attention import SpikingSelfAttention, product
 from spikebert.models.flops import product_macs
+from spikebert.models.fuse import fire_projection, fuse
 from spikebert.models.neurons import LIF
-from spikebert.models.neurons.fused import available
 
 
 def spikes(*shape, rate=0.3, seed=0):
@@ -46,7 +46,7 @@ def test_padding_changes_nothing():
 def test_one_step_stands_for_equal_steps():
     module = attention()
     x = spikes(1, 3, 7, 26)
-    assert torch.equal(module(x, timesteps=4), module(x.expand(4, -1, -1, -1)))
+    assert torch.equal(module(x.expand(4, -1, -1, -1)), module(x.repeat(4, 1, 1, 1)))
 
 
 def test_orders_agree_in_the_module():
@@ -55,29 +55,33 @@ def test_orders_agree_in_the_module():
 
 
 def fused_and_plain(given, steps, dtype, heads, width=15):
-    """[out, gradients] of an attention layer with padding and a residual, fused and plain."""
+    """[out, gradients] of an attention layer with padding and a residual, fused and plain, on
+    `given` steps, which are `steps` equal ones if they are fewer."""
     found = []
     for fused in (True, False):
         torch.manual_seed(3)
         attention = SpikingSelfAttention(width, heads, lambda threshold: LIF(threshold=threshold))
         neuron = LIF()
-        for module in [*attention.modules(), neuron]:
-            if isinstance(module, LIF):
-                module.fused = fused
+        fuse(attention, fused)
+        for module in attention.modules():
             if isinstance(module, torch.nn.Linear) and dtype == torch.bfloat16:
                 torch.nn.init.zeros_(module.bias)  # added before or after rounding: see below
-        x = (torch.rand(given, 5, 7, width) < 0.5).float().to(dtype).requires_grad_()
+        leaf = (torch.rand(given, 5, 7, width) < 0.5).float().to(dtype).requires_grad_()
+        x = leaf.expand(steps, -1, -1, -1)
         mask = (torch.arange(7) < torch.tensor([7, 3, 1, 6, 5])[:, None]).long()
         grad = torch.randn(steps, 5, 7, width)
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-            out = attention(x, mask, steps, neuron, residual=x)
+            if fused:
+                out = fire_projection(attention.context(x, mask), attention.output, neuron, x)
+            else:
+                out = x + neuron(attention(x, mask))[0]
         out.backward(grad.to(out.dtype))
         named = attention.named_parameters()
-        found.append([out.detach(), {"x": x.grad, **{n: p.grad for n, p in named}}])
+        found.append([out.detach(), {"x": leaf.grad, **{n: p.grad for n, p in named}}])
     return found
 
 
-@pytest.mark.skipif(not available(), reason="no compiler")
+@pytest.mark.skipif(library() is None, reason="no compiler")
 @pytest.mark.parametrize(("given", "steps"), [(1, 1), (2, 2), (4, 4), (7, 7), (1, 4)])
 @pytest.mark.parametrize("heads", [1, 3])
 def test_fused_equals_plain(given, steps, heads):
@@ -87,7 +91,7 @@ def test_fused_equals_plain(given, steps, heads):
         torch.testing.assert_close(gradients[name], value, rtol=1e-4, atol=1e-5, msg=name)
 
 
-@pytest.mark.skipif(not available(), reason="no compiler")
+@pytest.mark.skipif(library() is None, reason="no compiler")
 @pytest.mark.parametrize(("given", "steps"), [(1, 1), (2, 2), (4, 4), (7, 7), (1, 4)])
 def test_fused_is_near_plain_in_bfloat16(given, steps):
     """Products of 8 bits round differently in one product and in three; a spike that hangs on it
@@ -99,57 +103,3 @@ def test_fused_is_near_plain_in_bfloat16(given, steps):
         if not name.endswith("linear.bias"):  # before a norm it hardly matters: mostly rounding
             likeness = torch.cosine_similarity(gradients[name].flatten(), value.flatten(), 0)
             assert likeness > 0.98, (name, likeness)
-
-
-COUNTED = pytest.mark.skipif(
-    not available() or not library().has_counts(), reason="no compiler, or no AVX512-BF16"
-)
-
-
-@COUNTED
-@pytest.mark.parametrize("tokens", [1, 2, 7, 26, 33, 63, 100])
-@pytest.mark.parametrize("width", [32, 64, 96, 160])
-def test_counted_attention_equals_the_product(tokens, width):
-    """Forward to the bit; the gradients' sums may round elsewhere."""
-    steps, batch, heads = 2, 3, 2
-    size = (steps, batch, tokens, heads * width)
-    q, k, v = (spikes(*size, seed=s).bfloat16().requires_grad_() for s in range(3))
-    k.data[:, 1, tokens // 2 :] = v.data[:, 1, tokens // 2 :] = 0  # padding
-    grad = torch.randn(size, generator=torch.Generator().manual_seed(4)).bfloat16()
-    found = attend(q, k, v, heads)
-    split = [x.detach().unflatten(-1, (heads, -1)).transpose(2, 3) for x in (q, k, v)]
-    split = [x.contiguous().requires_grad_() for x in split]
-    expected = product(*split, "qk_first")
-    assert torch.equal(found, expected.transpose(2, 3).flatten(-2))
-    found.backward(grad)
-    expected.backward(grad.unflatten(-1, (heads, -1)).transpose(2, 3))
-    for ours, theirs in zip((q, k, v), split, strict=True):
-        wanted = theirs.grad.transpose(2, 3).flatten(-2).float()
-        torch.testing.assert_close(
-            ours.grad.float(), wanted, rtol=2e-2, atol=4e-3 * wanted.abs().max().item()
-        )
-
-
-@COUNTED
-def test_counted_attention_is_where_it_can_run():
-    x = spikes(2, 3, 7, 64)
-    assert counts_spikes(x.bfloat16(), 2)
-    assert not counts_spikes(x, 2)
-    assert not counts_spikes(x.bfloat16(), 4)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert counts_spikes(x, 2)
-
-
-@COUNTED
-@pytest.mark.parametrize(("given", "steps"), [(1, 1), (4, 4), (7, 7), (1, 4)])
-def test_the_layer_is_the_same_with_counts_and_with_products(given, steps, monkeypatch):
-    found = []
-    for counted in (True, False):
-        if not counted:
-            monkeypatch.setattr("spikebert.models.attention.counts_spikes", lambda *_: False)
-        found.append(fused_and_plain(given, steps, torch.bfloat16, 2, 64)[0])
-    (ours, gradients), (plain, expected) = found
-    assert torch.equal(ours, plain)
-    for name, value in expected.items():
-        near = {"rtol": 2e-2, "atol": 4e-3 * value.abs().max().item()}
-        torch.testing.assert_close(gradients[name], value, **near, msg=name)

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from spikebert.analysis.early_exit import exit_curve, exit_early, single_steps
+from spikebert.analysis.early_exit import exit_curve, exit_early
 from spikebert.errors import UserError
 from spikebert.models.configuration import SpikeBertConfig
+from spikebert.models.fuse import PLAIN, fuse, unfuse
 from spikebert.models.modeling import SpikeBertForSequenceClassification
-from spikebert.training.loop import set_fused
 
 VARIANTS = [
     {},
@@ -32,11 +32,11 @@ def batch():
 @pytest.mark.parametrize("settings", VARIANTS)
 def test_never_exiting_gives_the_whole_model(settings):
     model, (ids, mask) = student(**settings), batch()
-    set_fused(model, True)  # put aside for the single steps, and put back
+    fuse(model)  # put aside for the single steps, which need the states
     logits, used = exit_early(model, ids, mask, margin=2.0)
     assert used.tolist() == [5] * 7
-    assert all(module.fused for module in model.modules() if hasattr(module, "fused"))
-    set_fused(model, False)
+    assert any(type(module) in PLAIN for module in model.modules())
+    unfuse(model)
     with torch.no_grad():
         torch.testing.assert_close(logits, model(ids, mask).logits, rtol=1e-5, atol=1e-6)
 
@@ -82,6 +82,6 @@ def test_curve_counts_steps_and_right_answers():
     assert first.ms_per_sentence > 0
 
 
-def test_a_model_without_our_neurons_is_refused():
-    with pytest.raises(UserError, match="a student of LIF neurons"), single_steps(torch.nn.ReLU()):
-        pass
+def test_a_model_without_neurons_is_refused():
+    with pytest.raises(UserError, match="a student with spiking neurons"):
+        exit_early(torch.nn.ReLU(), *batch(), margin=1.0)

@@ -12,12 +12,21 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from spikebert.analysis.energy import count_macs, measure
+from spikebert.kernels.build import library
+from spikebert.kernels.ops import norm_lif
 from spikebert.models.attention import product
 from spikebert.models.configuration import SpikeBertConfig
 from spikebert.models.modeling import SpikeBertForSequenceClassification, masked_mean
 from spikebert.models.neurons import lif
-from spikebert.models.neurons.fused import available, fused_lif
-from spikebert.records.energy import CONVENTIONS, DENSE, KINDS, Load, account, bill, percentile
+from spikebert.records.energy import (
+    CONVENTIONS,
+    DENSE,
+    KINDS,
+    Workload,
+    charge,
+    charge_samples,
+    percentile,
+)
 from spikebert.records.metrics import summarise
 from spikebert.records.significance import from_draws, mcnemar
 from spikebert.training.losses import align, logits_loss, masked_mse
@@ -46,12 +55,12 @@ def spikes(seed: int, *shape: int, most: int = 1) -> torch.Tensor:
 
 
 @given(NEURON, SEED, SIZE, SIZE, SIZE)
-@pytest.mark.skipif(not available(), reason="no compiler")
+@pytest.mark.skipif(library() is None, reason="no compiler")
 def test_fused_neurons_are_the_plain_ones(
     neuron: dict[str, Any], seed: int, steps: int, rows: int, width: int
 ) -> None:
     found = []
-    for form in (fused_lif, lambda x, **keys: lif(x, **keys)[0]):
+    for form in (norm_lif, lambda x, **keys: lif(x, **keys)[0]):
         x = normal(seed, steps, rows, width).requires_grad_()
         out = form(x, **neuron)
         out.backward(normal(seed + 1, steps, rows, width))
@@ -140,7 +149,7 @@ def test_layers_align_in_order_and_end_together(
 
 LOADS = st.lists(
     st.builds(
-        Load,
+        Workload,
         macs=st.integers(0, 2**40).map(float),
         kind=st.sampled_from(KINDS),
         rate=st.floats(0, 1),
@@ -157,22 +166,24 @@ def near(value: float) -> Any:
 
 @given(LOADS, LOADS, CONVENTION, st.integers(1, 16))
 def test_bills_add_up_and_grow_with_the_steps(
-    one: list[Load], other: list[Load], convention: str, steps: int
+    one: list[Workload], other: list[Workload], convention: str, steps: int
 ) -> None:
-    a, b, both = (bill(loads, convention) for loads in (one, other, one + other))
+    a, b, both = (charge(loads, convention) for loads in (one, other, one + other))
     for name in ("macs", "sops", "energy_pj"):
         assert getattr(both, name) == near(getattr(a, name) + getattr(b, name))
-    longer = bill([Load(x.macs * steps, x.kind, x.rate, x.magnitude) for x in one], convention)
+    longer = charge(
+        [Workload(x.macs * steps, x.kind, x.rate, x.magnitude) for x in one], convention
+    )
     assert longer.energy_pj == near(steps * a.energy_pj)
     assert longer.spike_rate == (a.spike_rate if a.spike_rate is None else near(a.spike_rate))
-    assert bill(one, "strict").macs >= bill(one, "paper").macs
-    assert bill(one, "dense").macs == near(sum(x.macs for x in one))
+    assert charge(one, "strict").macs >= charge(one, "paper").macs
+    assert charge(one, "dense").macs == near(sum(x.macs for x in one))
 
 
 @given(st.lists(LOADS, min_size=1, max_size=5), CONVENTION)
-def test_a_mean_of_energy_lies_among_its_samples(samples: list[list[Load]], name: str) -> None:
-    real = account(samples, None, name).real
-    energies = sorted(bill(loads, name).energy_pj for loads in samples)
+def test_a_mean_of_energy_lies_among_its_samples(samples: list[list[Workload]], name: str) -> None:
+    real = charge_samples(samples, None, name).real
+    energies = sorted(charge(loads, name).energy_pj for loads in samples)
     assert near(real.energy_pj) == fmean(energies)
     low, middle, high = real.energy_pj_p5, real.energy_pj_p50, real.energy_pj_p95
     assert energies[0] <= low <= middle <= high <= energies[-1]

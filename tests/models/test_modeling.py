@@ -13,13 +13,11 @@ from transformers import (
 
 import spikebert
 from spikebert import SpikeBertConfig, SpikeBertForSequenceClassification, SpikeBertModel
-from spikebert.analysis.early_exit import single_steps
 from spikebert.errors import UserError
+from spikebert.models.fuse import available, fuse
 from spikebert.models.modeling import masked_mean, sinusoids
 from spikebert.models.neurons import LIF, NEURONS
-from spikebert.models.neurons.fused import available
 from spikebert.training.distillation import copy_embeddings
-from spikebert.training.loop import set_fused
 
 SMALL = {
     "vocab_size": 37,
@@ -81,7 +79,7 @@ def test_fused_student_equals_the_plain_one(settings):
     found = []
     for fused in (False, True):
         model = student(**settings)
-        set_fused(model, fused)
+        fuse(model, fused)
         out = model(ids, mask, labels=torch.tensor([0, 4, 2]))
         out.loss.backward()
         found.append((out.logits.detach(), {n: p.grad for n, p in model.named_parameters()}))
@@ -182,11 +180,9 @@ def test_an_heir_of_lif_is_itself_in_the_fused_form_too(monkeypatch):
     monkeypatch.setitem(NEURONS, "stubborn", Stubborn)
     model = student(neuron="stubborn")
     for fused in (False, True):
-        set_fused(model, fused)
+        fuse(model, fused)
         with pytest.raises(ArithmeticError, match="mine"):
             model(*batch())
-    with pytest.raises(UserError, match="of Stubborn"), single_steps(model):
-        pass
 
 
 def test_learned_positions_start_about_zero_whatever_the_words_do():

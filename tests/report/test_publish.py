@@ -16,7 +16,7 @@ from spikebert.analysis.predict import load
 from spikebert.errors import UserError
 from spikebert.models.configuration import SpikeBertConfig
 from spikebert.models.modeling import SpikeBertForSequenceClassification, SpikeBertModel
-from spikebert.records.energy import Bill, ConventionEnergy, EnergyRecord, RealEnergy
+from spikebert.records.energy import Charge, ConventionEnergy, EnergyRecord, RealEnergy
 from spikebert.records.records import write_record
 from spikebert.report.publish import publish, token_of
 from spikebert.utils.files import write_json
@@ -82,7 +82,7 @@ def text(folder: Path) -> Path:
 
 def energy_file(folder: Path, name: str = NAME) -> Path:
     real = RealEnergy(1000.0, 2e6, 0.25, 1804600.0, 1.0, 2.0, 3.0)
-    account = ConventionEnergy(real, Bill(1000.0, 4e6, 0.25, 3604600.0))
+    account = ConventionEnergy(real, Charge(1000.0, 4e6, 0.25, 3604600.0))
     tokens = dict.fromkeys(("tokens_mean", "tokens_p5", "tokens_p50", "tokens_p95"), 20.0)
     record = EnergyRecord(
         id=name, dataset="mr", source="", model="spikebert", variant="base", seed=1, split="test",

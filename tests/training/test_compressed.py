@@ -14,7 +14,7 @@ from spikebert.analysis.energy import count_macs
 from spikebert.analysis.energy_corpus import measure_folder
 from spikebert.analysis.predict import load
 from spikebert.config.settings import FineTuneSettings
-from spikebert.data.download import fetch_model
+from spikebert.data.teachers import fetch_model
 from spikebert.errors import UserError
 from spikebert.records.energy import read_energy
 from spikebert.records.records import write_record

@@ -1,6 +1,5 @@
 """Resume is exact: taken up after any update, training ends with the bits of one never stopped."""
 
-import dataclasses
 import json
 import shutil
 import tempfile
@@ -14,12 +13,10 @@ from transformers import DataCollatorForLanguageModeling
 
 from spikebert.config.settings import TrainingSettings
 from spikebert.data.corpus import write_rows
-from spikebert.kernels.ops import library
 from spikebert.training.checkpoints import MINUTES_VARIABLE, Checkpoints, checkpoint_folder
 from spikebert.training.loop import fit
 from spikebert.training.steps.pretrain import train_tokenizer
 from spikebert.training.streaming import Stream
-from spikebert.training.table_adamw import TableAdamW, tables_of
 from spikebert.training.tokenization import collator
 
 WORDS = 30
@@ -115,7 +112,6 @@ def masked():
 KINDS = {
     "selected on dev": lambda: (Small, rows(20, 1), rows(10, 2), lambda: collate),
     "without dev": lambda: (Small, rows(20, 1), None, lambda: collate),
-    "words by rows": lambda: (lambda: Small(1000), rows(20, 1), rows(10, 2), lambda: collate),
     "masked words": masked,
     "streamed": streamed,
 }
@@ -125,8 +121,7 @@ def trained(kind, store):
     make, train, dev, join = kind
     torch.manual_seed(7)
     model = make()
-    settings = dataclasses.replace(SETTINGS, compile=bool(tables_of(model)))
-    fitted = fit(model, train, dev, join(), settings, 7, store)
+    fitted = fit(model, train, dev, join(), SETTINGS, 7, store)
     about = {"steps": fitted.steps, "tokens": fitted.tokens, "history": fitted.history}
     return model.state_dict(), comparable(about)
 
@@ -179,27 +174,6 @@ def assert_same(found, expected):
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
         assert torch.equal(found[name], tensor), name
-
-
-@pytest.mark.skipif(library() is None, reason="no C++ compiler")
-@pytest.mark.parametrize("dev", [None, rows(10, 2)])
-def test_words_by_rows_end_where_torch_ends(dev, tmp_path, monkeypatch):
-    """With the best weights on dev taken back, and with the last ones."""
-    found, steps = {}, []
-    step = TableAdamW.step
-    monkeypatch.setattr(
-        TableAdamW, "step", lambda self, closure=None: steps.append(1) or step(self, closure)
-    )
-    for by_rows in (True, False):
-        torch.manual_seed(7)
-        model = Small(1000)
-        settings = dataclasses.replace(SETTINGS, compile=by_rows)
-        with checkpoint_folder(tmp_path / str(by_rows), {}) as store:
-            fit(model, rows(20, 1), dev, collate, settings, 7, store)
-        assert not model.words.sparse
-        found[by_rows] = {name: value.clone() for name, value in model.state_dict().items()}
-    assert len(steps) == 13
-    torch.testing.assert_close(found[True], found[False], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slow

@@ -1,16 +1,115 @@
 """Spiking neurons: one file each, with its equation at the top.
 
-To add one, write `spikebert/neurons/<name>.py` with a module that takes currents [T, ...] and
-returns spikes [T, ...], and enter it in `NEURONS`; `model.neuron: <name>` then selects it.
+A neuron is a module that takes currents x [T, ...] and a state, None for a sequence that begins,
+and returns spikes [T, ...] and the state after them: nothing is kept between calls. To add one,
+enter it in `NEURONS`, or call `register_neuron` in a file of your own; `model.neuron: <name>` then
+selects it. It is built with the keywords of `LIF` and with `model.neuron_options`.
 """
 
 from __future__ import annotations
 
-from torch import nn
+import inspect
+from collections.abc import Iterator
+from typing import Any, Protocol
 
-from .lif import LIF, fire, is_lif, lif, lif_step
-from .surrogate import SURROGATES, spike
+from torch import Tensor, nn
+
+from ...errors import UserError
+from ...utils.validation import nearest
+from ..plugins import register
+from .lif import LIF, lif, lif_step
+from .spikingjelly import SpikingJelly
+from .surrogate import SURROGATES, Surrogate, spike
+
+State = dict[nn.Module, Any]  # of each layer of neurons, what it returned
+
+
+class Neuron(Protocol):
+    """What a layer of neurons can be called with."""
+
+    def __call__(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]: ...
+
 
 NEURONS: dict[str, type[nn.Module]] = {"lif": LIF}
 
-__all__ = ["LIF", "NEURONS", "SURROGATES", "fire", "is_lif", "lif", "lif_step", "spike"]
+
+def register_neuron(name: str, cls: type[nn.Module]) -> None:
+    """Let `model.neuron: <name>` select a class of a file outside the package."""
+    register("neuron", NEURONS, name, cls)
+
+
+def register_surrogate(name: str, derivative: Surrogate) -> None:
+    """Let `model.surrogate: <name>` select g(u, alpha), elementwise, of a file outside."""
+    register("surrogate", SURROGATES, name, derivative)
+
+
+def build_neuron(config: Any, threshold: float) -> nn.Module:
+    """A layer of the neurons that a model's configuration asks for.
+
+    Raises:
+        UserError: an unknown name, or arguments that the neuron does not take.
+    """
+    arguments = {
+        "beta": config.decay,
+        "threshold": threshold,
+        "reset": config.reset,
+        "decay_input": config.decay_input,
+        "detach_reset": config.detach_reset,
+        "surrogate": config.surrogate,
+        "alpha": config.surrogate_alpha,
+    }
+    name, options = config.neuron, getattr(config, "neuron_options", None) or {}
+    if name.startswith("sj."):
+        return SpikingJelly(name, **arguments, timesteps=config.timesteps, options=options)
+    if name not in NEURONS:
+        raise UserError(
+            "setting model.neuron",
+            expected=f"{', '.join(NEURONS)}, or one of spikingjelly's, such as sj.LIFNode",
+            got=name,
+            fix=nearest(name, NEURONS, "choose one of them, or add a plugin that registers it"),
+        )
+    try:
+        inspect.signature(NEURONS[name]).bind(**arguments, **options)
+    except TypeError as error:
+        raise UserError(
+            f"setting model.neuron_options of {name}",
+            expected=f"arguments of {name}: {inspect.signature(NEURONS[name])}",
+            got=f"{options}: {error}",
+            fix="change it, or let the neuron take **_",
+        ) from None
+    return NEURONS[name](**arguments, **options)
+
+
+def neurons_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The layers of neurons of a model, with their names."""
+    kinds: tuple[type[nn.Module], ...] = (SpikingJelly, *NEURONS.values())
+    return ((name, m) for name, m in model.named_modules() if isinstance(m, kinds))
+
+
+class Spiking:
+    """A module with layers of neurons."""
+
+    def fire(self, neuron: nn.Module, x: Tensor, state: State | None = None) -> Tensor:
+        """Spikes [T, ...] of currents x [T, ...]; with `state` the neuron goes on where it was
+        left, and the state is brought up to date."""
+        if state is None:
+            return neuron(x)[0]
+        spikes, state[neuron] = neuron(x, state.get(neuron))
+        return spikes
+
+
+__all__ = [
+    "LIF",
+    "NEURONS",
+    "SURROGATES",
+    "Neuron",
+    "Spiking",
+    "State",
+    "build_neuron",
+    "lif",
+    "lif_step",
+    "neurons_of",
+    "register_neuron",
+    "register_surrogate",
+    "spike",
+]

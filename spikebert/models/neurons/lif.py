@@ -11,13 +11,12 @@ beta = 1 - 1/tau; v[0] = 0. Time is the first axis. Equal to spikingjelly's `LIF
 
 from __future__ import annotations
 
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .fused import fused_lif
-from .surrogate import SURROGATES, spike
+from .surrogate import derivative, spike
 
 
 def lif_step(
@@ -52,25 +51,8 @@ def lif(x: Tensor, v: Tensor | None = None, **settings: Any) -> tuple[Tensor, Te
     return torch.stack(spikes).to(x.dtype), v
 
 
-def fire(neuron: nn.Module, x: Tensor, norm: nn.LayerNorm, steps: int = 0) -> Tensor:
-    """SN(LN(x)): x [T, ..., D], or [1, ..., D] for `steps` equal steps -> spikes [T, ..., D].
-
-    Any neuron will do; one with a fused form is handed the norm, too.
-    """
-    if getattr(neuron, "fused", False):
-        out: Tensor = neuron(x, norm, steps)
-        return out
-    x = norm(x)
-    spikes: Tensor = neuron(x.expand(max(steps, x.shape[0]), *x.shape[1:]))
-    return spikes
-
-
 class LIF(nn.Module):
-    """A layer of LIF neurons that starts every sequence at rest: nothing to reset by hand.
-
-    With `fused` set to True the same values and gradients come from `fused_lif`, in one pass over
-    memory. Then the layer can take the layer norm before it along, see `fire`.
-    """
+    """A layer of LIF neurons; its state is the membrane."""
 
     def __init__(
         self,
@@ -83,8 +65,7 @@ class LIF(nn.Module):
         alpha: float = 2.0,
     ):
         super().__init__()
-        if surrogate not in SURROGATES:
-            raise ValueError(f"surrogate: expected one of {', '.join(SURROGATES)}, got {surrogate}")
+        derivative(surrogate)  # names the known ones if this is none
         self.settings: dict[str, Any] = {
             "beta": beta,
             "threshold": threshold,
@@ -94,19 +75,10 @@ class LIF(nn.Module):
             "surrogate": surrogate,
             "alpha": alpha,
         }
-        self.fused = False
 
-    def forward(self, x: Tensor, norm: nn.LayerNorm | None = None, steps: int = 0) -> Tensor:
-        """Currents [T, ...] -> spikes [T, ...] of x's dtype; what else `fire` takes is for the
-        fused form alone."""
-        return (
-            fused_lif(x, norm, steps, **self.settings) if self.fused else lif(x, **self.settings)[0]
-        )
+    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Currents [T, ...] -> spikes [T, ...] of x's dtype, and the membrane [...] after them."""
+        return lif(x, state, **self.settings)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in self.settings.items())
-
-
-def is_lif(module: nn.Module) -> TypeGuard[LIF]:
-    """Whether a module computes what `LIF` does: an heir with a `forward` of its own does not."""
-    return isinstance(module, LIF) and type(module).forward is LIF.forward

@@ -3,8 +3,8 @@
     forward    s = Heaviside(u) = 1 where u >= 0, else 0
     backward   ds/du := g(u, alpha)
 
-Add a surrogate by adding its derivative to `SURROGATES`; each has g(0) as its peak and is named in
-the setting `model.surrogate`.
+Add a surrogate by adding its derivative to `SURROGATES`, or by `register_surrogate` in a file of
+your own; `model.surrogate` then names it. spikingjelly's are known as `sj.Sigmoid` and so on.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from ...errors import UserError
+from ...utils.validation import nearest
 
 
 def atan(u: Tensor, alpha: float) -> Tensor:
@@ -47,6 +50,26 @@ SURROGATES: dict[str, Surrogate] = {
 }
 
 
+def derivative(name: str) -> Surrogate:
+    """g of the surrogate that `model.surrogate` names.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    if name.startswith("sj."):
+        from .spikingjelly import surrogate_derivative
+
+        return surrogate_derivative(name)
+    if name not in SURROGATES:
+        raise UserError(
+            "setting model.surrogate",
+            expected=f"{', '.join(SURROGATES)}, or one of spikingjelly's, such as sj.Sigmoid",
+            got=name,
+            fix=nearest(name, SURROGATES, "choose one of them, or add a plugin that registers it"),
+        )
+    return SURROGATES[name]
+
+
 class _Spike(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, u: Tensor, surrogate: Surrogate, alpha: float) -> Tensor:
@@ -62,4 +85,4 @@ class _Spike(torch.autograd.Function):
 
 def spike(u: Tensor, surrogate: str = "atan", alpha: float = 2.0) -> Tensor:
     """Heaviside(u) of any shape, 0 or 1 in u's dtype, with the surrogate's gradient."""
-    return _Spike.apply(u, SURROGATES[surrogate], alpha)
+    return _Spike.apply(u, derivative(surrogate), alpha)
