@@ -1,13 +1,13 @@
-"""`python -m spikebert` is the command `spikebert`, or has a warm process run it."""
+"""`python -m spikebert` is the command `spikebert`, or has the fork server run it."""
 
 import sys
 
-from . import fork_server as warm
+from . import fork_server
 
 if __name__ == "__main__":
-    status = warm.ask(sys.argv[1:])
+    status = fork_server.ask(sys.argv[1:])
     if status is not None:
-        warm.end(status)
+        fork_server.end(status)
 
     from .cli import main
 

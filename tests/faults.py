@@ -28,11 +28,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))  # what tests share, where this runs as a program
+
+from configured import configure, layout_of  # noqa: E402
+
+from spikebert.config.plan import read_plan  # noqa: E402
+from spikebert.training.jobs import Job, jobs_of  # noqa: E402
+
 FILMS = ROOT / "tests/inputs/films_en.tsv"
 LIMIT_S = 120  # of one process
 NOT_COMPARED = {
@@ -62,63 +69,71 @@ STEPS: dict[str, dict[str, Any]] = {
     "direct": {"learning_rate": 1e-3},
 }
 WINDOWS = {"window_sentences": 40}
-KEPT = {"SPIKEBERT_TEACHER_CACHE": "{root}/taught", "SPIKEBERT_TEACHER_CACHE_GIB": "1"}
+STAGES = ("pretrain", "finetune", "stage1", "stage2", "direct")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One command of the line, and what it makes."""
+    """One job of the line, and what the configuration says of it beside `STEPS`."""
 
     name: str
-    verb: str
-    options: dict[str, str]
-    environment: dict[str, str]
-    record: bool
-
-    def command(self, folder: Path) -> list[str]:
-        out = {"checkpoints": folder / "checkpoints", "out": folder / "model"}
-        if self.record:
-            out |= {"record": folder / "record.json", "predictions": folder / "test.csv"}
-        options = {**self.options, **{name: str(path) for name, path in out.items()}}
-        return [self.verb, *(word for k, v in options.items() for word in (f"--{k}", v))]
+    step: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    cached: bool = False  # the teacher's answers, in a cache that all processes share
 
 
-def cases(root: Path) -> list[Case]:
-    """The steps in the order of the line: each reads what those before made undisturbed."""
-    model = {name: str(root / name / "whole" / "model") for name in STEPS}
-    corpus, text, augmented = (
-        str(root / name) for name in ("corpus", "text.jsonl", "augmented.jsonl")
+CASES = (
+    *(Case(step, step) for step in STAGES),
+    Case("stage1, cached", "stage1", cached=True),
+    Case("stage2, cached", "stage2", cached=True),
+    Case("stage1, streamed", "stage1", WINDOWS),
+)
+
+
+def prepare(case: Case, root: Path, folder: Path) -> Job:
+    """A folder in which a case can run: a configuration, and links to what the job reads; it reads
+    what the cases before made undisturbed."""
+    steps = {step: COMMON | settings for step, settings in STEPS.items()}
+    steps[case.step] |= case.settings
+    runs = [{"datasets": ["films"], "models": ["spikebert", "direct"], "seeds": [1]}]
+    film = {"source": "file", "path": str(FILMS), "format": "label_text"}
+    films = {"language": "en", "description": "rows of a test", "labels": ["0", "1"]}
+    configure(
+        folder,
+        datasets={"films": films | {"files": [film]}},
+        unlabelled={"en": {"description": "d", "files": []}},
+        teachers={"en": {"source": "pretrain"}},
+        teacher_cache_gib=1 if case.cached else 0,
+        model=MODEL,
+        steps=steps,
+        runs=runs,
     )
-    kept = {name: value.format(root=root) for name, value in KEPT.items()}
+    layout = layout_of(folder)
+    jobs = jobs_of(read_plan(folder / "mine.yaml"), layout)
+    wanted = {
+        "pretrain": "pretrain/",
+        "stage1": "stage1/",
+        "finetune": "films.teacher.",
+        "stage2": "films.spikebert.",
+        "direct": "films.direct.",
+    }[case.step]
+    job = next(job for name, job in jobs.items() if name.startswith(wanted))
+    sources = {"text": "text.jsonl", "corpus": "corpus", "augmented": "augmented.jsonl"}
+    sources |= {"bert": "made/pretrain", "parent": "made/finetune", "stage1": "made/stage1"}
+    links = {path: root / sources[name] for name, path in job.inputs.items()}
+    if case.cached:
+        links[layout.teacher_cache] = root / "taught"
+        (root / "taught").mkdir(exist_ok=True)
+    for path, source in links.items():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        if not Path(path).is_symlink():
+            Path(path).symlink_to(source)
+    return job
 
-    def case(
-        verb: str,
-        name: str = "",
-        env: dict[str, str] | None = None,
-        more: dict[str, Any] | None = None,
-        **options: str,
-    ) -> Case:
-        labelled = verb not in ("pretrain", "stage1")
-        settings: dict[str, Any] = {verb: COMMON | STEPS[verb] | (more or {})}
-        if verb in ("stage1", "stage2", "direct"):
-            settings["model"] = MODEL
-        options["settings"] = json.dumps(settings)
-        if labelled:
-            run = {"id": verb, "dataset": "films", "source": "rows of a test", "model": verb}
-            options |= {"corpus": corpus, "run": json.dumps(run | {"variant": "base", "seed": 1})}
-        return Case(name or verb, verb, options, env or {}, labelled)
 
-    second = {"augmented": augmented, "teacher": model["finetune"], "stage1": model["stage1"]}
-    return [
-        case("pretrain", text=text),
-        case("finetune", teacher=model["pretrain"]),
-        case("stage1", text=text, teacher=model["pretrain"]),
-        case("stage2", **second),
-        case("direct", tokenizer=model["pretrain"]),
-        case("stage1", "stage1, kept", kept, text=text, teacher=model["pretrain"]),
-        case("stage2", "stage2, kept", kept, **second),
-        case("stage1", "stage1, streamed", more=WINDOWS, text=text, teacher=model["pretrain"]),
-    ]
+def verb(job: Job, folder: Path) -> list[str]:
+    file = str(folder / "mine.yaml")
+    return ["run", job.name, "--configfile", file, "--root", str(folder)]
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
@@ -168,14 +183,13 @@ class Runner:
     def __init__(self, fresh: bool):
         self.fresh = fresh
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["spikebert.cli", "spikebert.training.steps"])
+        self.context.set_forkserver_preload(["spikebert.cli", "spikebert.training.steps.distil"])
 
-    def __call__(self, case: Case, folder: Path, minutes: str, kill_after: float | None) -> float:
+    def __call__(self, job: Job, folder: Path, minutes: str, kill_after: float | None) -> float:
         """The seconds from the first look at the checkpoints to the end; 0 when it was killed
         before, `kill_after` that look."""
-        folder.mkdir(parents=True, exist_ok=True)
-        environment = {**case.environment, "SPIKEBERT_CHECKPOINT_MINUTES": minutes}
-        command, log = case.command(folder), folder / "log"
+        environment = {"SPIKEBERT_CHECKPOINT_MINUTES": minutes}
+        command, log = verb(job, folder), folder / "log"
         if self.fresh:
             with log.open("a", encoding="utf-8") as file:
                 process: Any = subprocess.Popen(
@@ -198,8 +212,8 @@ class Runner:
         limit = time.monotonic() + LIMIT_S
         while status() is None:
             now = time.monotonic()
-            assert now < limit, f"{case.name}: no end after {LIMIT_S} s"
-            if begun == math.inf and any(folder.glob("checkpoints/*/identity.json")):
+            assert now < limit, f"{job.name}: no end after {LIMIT_S} s"
+            if begun == math.inf and any(Path(job.checkpoints).glob("*/identity.json")):
                 begun = now
             if kill_after is not None and now - begun >= kill_after:
                 process.kill()
@@ -207,7 +221,7 @@ class Runner:
                 return 0.0
             time.sleep(0.002)
         ended = status()
-        assert ended == 0, f"{case.name}: status {ended}\n{log.read_text(encoding='utf-8')[-3000:]}"
+        assert ended == 0, f"{job.name}: status {ended}\n{log.read_text(encoding='utf-8')[-3000:]}"
         return max(time.monotonic() - begun, 0.01)
 
 
@@ -218,24 +232,25 @@ def comparable(value: Any) -> Any:
     return [comparable(v) for v in value] if isinstance(value, list) else value
 
 
-def contents(folder: Path) -> dict[str, Any]:
-    """What a command made: bytes, or what JSON says beside times."""
-    paths = [*(folder / "model").rglob("*"), folder / "test.csv", folder / "record.json"]
-    files = {str(path.relative_to(folder)): path for path in paths if path.is_file()}
-    return {
-        name: comparable(json.loads(path.read_bytes()))
-        if name in ("record.json", "model/training.json")
-        else path.read_bytes()
-        for name, path in files.items()
-    }
+def contents(job: Job) -> dict[str, Any]:
+    """What a job made: bytes, or what JSON says beside times."""
+    found: dict[str, Any] = {}
+    for name, output in job.outputs.items():
+        for path in (Path(output), *Path(output).rglob("*")):
+            if path.is_file():
+                data = path.read_bytes()
+                place = f"{name}/{path.relative_to(output)}"
+                stated = name == "record" or path.name == "training.json"
+                found[place] = comparable(json.loads(data)) if stated else data
+    return found
 
 
-def last_step(folder: Path) -> str:
-    found = [int(p.name.split("-")[1]) for p in folder.glob("checkpoints/*/checkpoint-*")]
+def last_step(job: Job) -> str:
+    found = [int(p.name.split("-")[1]) for p in Path(job.checkpoints).glob("*/checkpoint-*")]
     return f"checkpoint {max(found)}" if found else "no checkpoint"
 
 
-def differences(whole: Path, killed: Path) -> list[str]:
+def differences(whole: Job, killed: Job) -> list[str]:
     """The files that are not the same."""
     expected, found = contents(whole), contents(killed)
     names = sorted(expected.keys() | found.keys())
@@ -246,21 +261,22 @@ def attempts(
     case: Case, root: Path, runner: Runner, kills: int, wall_s: float, dice: random.Random
 ) -> Iterator[str]:
     """Kill a case `kills` times and compare; a line for each kill and each comparison."""
-    whole = root / case.name / "whole"
+    whole = prepare(case, root, root / case.name / "whole")
     left, attempt = kills, 0
     while left:
         attempt += 1
         folder = root / case.name / f"killed-{attempt}"
+        job = prepare(case, root, folder)
         here = 0
         while True:
             minutes = dice.choice(INTERVALS)
             longest = 2 * wall_s if minutes == "0" else wall_s  # the writing takes time, too
             delay = dice.uniform(0, longest) if left else None
-            if runner(case, folder, minutes, delay):
+            if runner(job, folder, minutes, delay):
                 break
             left, here = left - 1, here + 1
-            yield f"killed after {delay:.2f} s, {last_step(folder)}, every {minutes} min"
-        wrong = differences(whole, folder)
+            yield f"killed after {delay:.2f} s, {last_step(job)}, every {minutes} min"
+        wrong = differences(whole, job)
         assert not wrong, f"{case.name}, after {here} kill(s): {', '.join(wrong)} differ"
         yield f"ended after {here} kill(s): the same bytes"
         if here:
@@ -279,10 +295,16 @@ def run(
     """Kill every case, `kills` times in all; the number of kills made. Differences are errors."""
     material(root, corpus, rows)
     dice, runner = random.Random(seed), Runner(fresh)
-    todo = [case for case in cases(root) if not names or case.name in names]
+    todo = [case for case in CASES if not names or case.name in names]
     made = 0
     for place, case in enumerate(todo):
-        wall_s = runner(case, root / case.name / "whole", "1000", None)
+        folder = root / case.name / "whole"
+        job = prepare(case, root, folder)
+        wall_s = runner(job, folder, "1000", None)
+        if case.name == case.step:
+            (root / "made").mkdir(exist_ok=True)
+            output = job.outputs.get("model") or job.outputs["out"]
+            (root / "made" / case.step).symlink_to(output)
         share = kills // len(todo) + (place < kills % len(todo))
         print(f"{case.name}: {wall_s:.1f} s undisturbed", flush=True)
         for line in attempts(case, root, runner, share, wall_s, dice):

@@ -1,7 +1,8 @@
 """Malformed and hostile inputs, each with the command line that meets it.
 
 A case writes its files into `bench.folder` and returns the arguments of a verb, whose target is
-`bench.target`. `words` is a regular expression that the message has to match.
+`bench.target` or lies where the configuration of `bench.configure` says. `words` is a regular
+expression that the message has to match.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from configured import configure
 from sample_records import make_record
 
+from spikebert.config.plan import read_plan
 from spikebert.data.text import text_id
+from spikebert.errors import UserError
 
 ZIP_LIST, ZIP_ENTRY = b"PK\x01\x02", b"PK\x03\x04"  # a zip's central directory and local headers
 
@@ -41,6 +45,18 @@ class Bench:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data if isinstance(data, bytes) else data.encode("utf-8"))
         return path
+
+    def configure(self, *models: str, **keys: Any) -> list[str]:
+        """The options that name a configuration of a set `mine`; its work/ and results/ lie in
+        `folder`."""
+        return configure(self.folder, models or ("tfidf",), **keys)[0]
+
+    def place(self, folder: Path, where: str, changes: dict[str, bytes | str | None]) -> None:
+        """A copy of a good folder, some files changed, where the configuration expects it."""
+        made = self.copy(folder, changes)
+        target = self.folder / "work/mine" / where
+        target.parent.mkdir(parents=True, exist_ok=True)
+        made.replace(target)
 
     def copy(self, folder: Path, changes: dict[str, bytes | str | None]) -> Path:
         """A copy of a good folder in which some files have another content, or are gone."""
@@ -70,14 +86,13 @@ def case(name: str, words: str, arguments: Callable[[Bench], list[Any]]) -> None
 # --- files of rows -----------------------------------------------------------------------------
 
 LABELS = ["bad", "good"]
+FILE = {"source": "file", "path": "rows.csv", "format": "label_text"}
 CSV = "text,label\n" + "".join(f"film number {i},{LABELS[i % 2]}\n" for i in range(100))
 JSONL = [json.dumps({"text": f"film number {i}", "label": LABELS[i % 2]}) for i in range(100)]
 
 
 def split_of_spec(bench: Bench, spec: Any) -> list[Any]:
-    text = spec if isinstance(spec, str) else json.dumps(spec)
-    out = ["--cache", bench.folder / "cache", "--out", bench.target]
-    return ["split", "mine", "--spec", text, *out]
+    return ["split", "mine", *bench.configure(datasets={"mine": spec}), "--out", bench.target]
 
 
 def corpus_spec(**file: Any) -> dict[str, Any]:
@@ -170,9 +185,10 @@ rows("two columns of three", "expected: id, rating, text", "1\tgood\n", "vader",
 def unlabelled(name: str, words: str, data: bytes | str, form: str, language: str = "en") -> None:
     def arguments(bench: Bench) -> list[Any]:
         file = {"source": "file", "path": str(bench.write("text", data)), "format": form}
-        spec = json.dumps({"description": "d", "files": [file]})
-        out = ["--cache", bench.folder / "cache", "--out", bench.target]
-        return ["unlabelled", language, "--spec", spec, *out]
+        spec = {"description": "d", "files": [file]}
+        chinese = corpus_spec(**FILE) | {"language": "zh"}  # no test rows to keep clear of
+        options = bench.configure(datasets={"mine": chinese}, unlabelled={language: spec})
+        return ["unlabelled", language, *options, "--out", bench.target]
 
     case(name, words, arguments)
 
@@ -183,7 +199,7 @@ unlabelled("an article that is null", "text of row", '{"M": null}', "movie_summa
 unlabelled("an article with a surrogate", "text of row", r'{"M": "\udc80"}', "movie_summaries")
 unlabelled("no line long enough", "got:      none", "Yes.\nNo.\n", "lines")
 unlabelled("tagged text without tags", "row text:1", "no word here has a tag\n", "tagged")
-unlabelled("a language nobody knows", "language|en", "A sentence of some length.\n", "lines", "fr")
+unlabelled("a language nobody knows", r"unlabelled[\s\S]*fr", "A sentence of it.\n", "lines", "fr")
 
 
 # --- archives ----------------------------------------------------------------------------------
@@ -313,19 +329,16 @@ case("100,001 members", "members", many_members)
 
 # --- specifications ----------------------------------------------------------------------------
 
-FILE = {"source": "file", "path": "rows.csv", "format": "label_text"}
 SPECS: dict[str, tuple[Any, str]] = {
-    "specification that is no JSON": ("{files: []}", "--spec"),
-    "specification in a missing file": ("no/such/spec.json", "--spec"),
-    "specification that is a list": ("[1]", "--spec"),
-    "specification of 100,000 brackets": ('{"a":' + "[" * 100_000, "--spec"),
+    "specification that is text": ("{files: []}", "datasets.mine"),
+    "specification that is a list": ([1], "datasets.mine"),
     "misspelt key": (corpus_spec(**FILE, pth="x"), "did you mean path"),
     "misspelt key of the set": (corpus_spec(**FILE) | {"lables": LABELS}, "did you mean labels"),
     "format nobody reads": (corpus_spec(**FILE | {"format": "parquet"}), "files.0.format"),
     "no path": (corpus_spec(source="file", format="label_text"), "path"),
     "share that is NaN": (
-        json.dumps(corpus_spec(**FILE) | {"split": {"dev": float("nan")}}),
-        "split.dev|finite",
+        corpus_spec(**FILE) | {"split": {"dev": float("nan")}},
+        "split.dev|finite|JSON compliant|nan",
     ),
     "half a sentence": (corpus_spec(**FILE, max_sentences=1.5), "max_sentences"),
     "a number of sentences as a float": (corpus_spec(**FILE, max_sentences=5.0), "max_sentences"),
@@ -368,6 +381,28 @@ for title, (value, pattern) in SPECS.items():
     case(title, pattern, lambda bench, value=value: split_of_spec(bench, value))
 
 
+def configuration(name: str, words: str, data: bytes | str | None) -> None:
+    """A file of a configuration; None is one that is not there."""
+
+    def arguments(bench: Bench) -> list[Any]:
+        path = bench.folder / "mine.yaml" if data is None else bench.write("mine.yaml", data)
+        return ["split", "mine", "--configfile", path, "--out", bench.target]
+
+    case(name, words, arguments)
+
+
+configuration("configuration that is no YAML", "mine.yaml", "{files: []")
+configuration("configuration in a missing file", "no such file", None)
+configuration("configuration that is a list", "mine.yaml", "[1]")
+configuration("configuration of 100,000 brackets", "mine.yaml", '{"a":' + "[" * 100_000)
+configuration("configuration that is a pickle", "mine.yaml", pickle.dumps([1]))
+case(
+    "set that is not configured",
+    "did you mean mine",
+    lambda bench: ["split", "mime", *bench.configure(), "--out", bench.target],
+)
+
+
 def bad_parquet(bench: Bench) -> list[Any]:
     bench.write("hub/train.parquet", b"PAR1 this is none PAR1")
     hub = {"source": "hub", "repository": str(bench.folder / "hub"), "revision": "0" * 40}
@@ -380,12 +415,13 @@ case("parquet that is none", "hub data set", bad_parquet)
 # --- corpora and rows --------------------------------------------------------------------------
 
 
-def corpus(name: str, words: str, changes: dict[str, Any], *options: str) -> None:
+def corpus(name: str, words: str, changes: dict[str, Any], caps: Any = None) -> None:
     """`corpus` from splits of which some files are changed."""
 
     def arguments(bench: Bench) -> list[Any]:
-        folder = bench.copy(bench.corpus, changes)
-        return ["corpus", "mine", "--splits", folder, "--out", bench.target, *options]
+        bench.place(bench.corpus, "splits/mine", changes)
+        spec = corpus_spec(**FILE) | ({"caps": caps} if caps else {})
+        return ["corpus", "mine", *bench.configure(datasets={"mine": spec}), "--out", bench.target]
 
     case(name, words, arguments)
 
@@ -399,43 +435,44 @@ corpus("splits without stats", "stats.json", {"stats.json": None})
 corpus("stats cut short", "stats.json", {"stats.json": '{"labels": ["bad", '})
 corpus("stats without labels", "stats.json", {"stats.json": '{"name": "mine"}'})
 corpus("stats with one label", "stats.json", {"stats.json": '{"labels": ["bad"], "dropped": {}}'})
-corpus("misspelt cap", "did you mean train", {}, "--caps", '{"trian": 5}')
-corpus("cap below one", "caps", {}, "--caps", '{"train": -5}')
-corpus("cap of a half", "caps", {}, "--caps", '{"train": 2.5}')
+corpus("misspelt cap", "did you mean train", {}, {"trian": 5})
+corpus("cap below one", "caps", {}, {"train": -5})
+corpus("cap of a half", "caps", {}, {"train": 2.5})
 corpus("row without text", "train.jsonl:1", {"train.jsonl": '{"id": "0"}\n'})
 corpus("row with a surrogate", "train.jsonl:1", {"train.jsonl": '{"id": "0", "text": "\\ud800"}\n'})
 corpus("row of another class", "label of row", {"train.jsonl": row(label=7) + row("b", 0)})
 corpus("rows in UTF-16", "expected: UTF-8", {"train.jsonl": row().encode("utf-16")})
 
-SETTINGS = '{"direct": {"compile": false}, "model": {"hidden_size": 8, "num_attention_heads": 2}}'
-RUN = {"id": "mine.direct.base.s1", "dataset": "mine", "source": "s", "model": "direct"}
-RUN |= {"variant": "base", "seed": 1}
+SIZE = {"hidden_size": 8, "num_attention_heads": 2}
+RUN = "mine.direct.base.s1"
 
 
-def outputs(bench: Bench) -> list[Any]:
-    return [
-        "--out",
-        bench.target,
-        "--record",
-        f"{bench.target}.json",
-        "--predictions",
-        f"{bench.target}.csv",
-        "--checkpoints",
-        bench.folder / "c",
-    ]
+def trained(bench: Bench, models: str, name: str = RUN, **keys: Any) -> list[Any]:
+    """`run` of a model on the set `mine`."""
+    teachers = {"en": {"source": "folder", "path": "teacher"}}
+    options = bench.configure(models, **{"model": SIZE, "teachers": teachers, **keys})
+    return ["run", name, *options]
 
 
 def direct(
-    name: str, words: str, changes: dict[str, Any], settings: str = SETTINGS, run: Any = RUN
+    name: str, words: str, changes: dict[str, Any], run: str = RUN, *more: str, **keys: Any
 ) -> None:
-    """`direct` on a corpus of which some files are changed."""
+    """`run` of a direct student on a corpus of which some files are changed."""
 
     def arguments(bench: Bench) -> list[Any]:
-        folder = bench.copy(bench.corpus, changes)
-        named = ["--settings", settings, "--run", run if isinstance(run, str) else json.dumps(run)]
-        return ["direct", *named, "--corpus", folder, "--tokenizer", bench.student, *outputs(bench)]
+        bench.place(bench.corpus, "corpora/mine", changes)
+        bench.place(bench.student, "teachers/en", {})
+        return [*trained(bench, "direct", run, **keys), *more]
 
     case(name, words, arguments)
+
+
+def steps(**settings: Any) -> dict[str, Any]:
+    return {"steps": {"direct": settings}}
+
+
+def rows_of_runs(**row: Any) -> dict[str, Any]:
+    return {"runs": [{"datasets": ["mine"], "models": ["direct"], "seeds": [1], **row}]}
 
 
 direct("corpus without stats", "stats.json", {"stats.json": None})
@@ -443,23 +480,34 @@ direct("empty training file", "train", {"train.jsonl": ""})
 direct("training row without a label", "label of row", {"train.jsonl": row(label=None)})
 direct("dev row of a class too many", "label of row", {"dev.jsonl": row(label=2)})
 direct("negative class", "label of row", {"test.jsonl": row(label=-1)})
-direct("misspelt setting", "did you mean epochs", {}, '{"direct": {"epoch": 1}}')
-direct("learning rate NaN", "learning_rate", {}, '{"direct": {"learning_rate": NaN}}')
-direct("learning rate 1e999", "learning_rate", {}, '{"direct": {"learning_rate": 1e999}}')
-direct("batches of a float", "batch_size", {}, '{"direct": {"batch_size": 32.5}}')
-direct("settings that are a list", "DirectSettings", {}, '{"direct": [1]}')
-direct("no inner width", "mlp_ratio", {}, '{"model": {"mlp_ratio": 1e-9}}')
-direct("run that is a list", "--run", {}, run="[1]")
-direct("run without a seed", "--run", {}, run={k: v for k, v in RUN.items() if k != "seed"})
-direct("seed that is text", "seed in --run", {}, run=RUN | {"seed": "one"})
-direct("seed below zero", "seed in --run", {}, run=RUN | {"seed": -1})
+direct("misspelt setting", "did you mean epochs", {}, **steps(epoch=1))
+direct("learning rate NaN", "finite|nan|learning_rate", {}, **steps(learning_rate=float("nan")))
+direct("learning rate 1e999", "learning_rate", {}, **steps(learning_rate="1e999"))
+direct("batches of a half", "batch_size", {}, **steps(batch_size=32.5))
+direct("settings that are a list", "direct", {}, steps={"direct": [1]})
+direct("no inner width", "mlp_ratio", {}, model={"mlp_ratio": 1e-9})
+direct("rows of runs that are text", "runs", {}, runs="[1]")
+direct("run without a seed", "seed", {}, runs=[{"datasets": ["mine"], "models": ["direct"]}])
+direct("seed that is text", "seeds", {}, **rows_of_runs(seeds=["one"]))
+direct("seed below zero", "seeds", {}, **rows_of_runs(seeds=[-1]))
+direct("run that nobody asked for", "did you mean mine.direct.base.s1", {}, "mine.direct.base.s2")
+direct("setting on the command line that is out of range", "beta", {}, RUN, "--set", "model.beta=2")
+direct("setting on the command line without a value", "--set", {}, RUN, "--set", "model.beta")
 
 
 def augment(name: str, words: str, changes: dict[str, Any], language: str = "en") -> None:
     def arguments(bench: Bench) -> list[Any]:
-        folder = bench.copy(bench.corpus, changes)
-        options = ["--settings", '{"augment": {}}', "--language", language, "--seed", "1"]
-        return ["augment", *options, "--corpus", folder, "--out", bench.target]
+        bench.place(bench.corpus, "corpora/mine", changes)
+        spec = corpus_spec(**FILE) | {"language": language}
+        keys = {"datasets": {"mine": spec}, "teachers": {language: {"source": "pretrain"}}}
+        keys["unlabelled"] = {language: {"description": "d", "files": []}}
+        trained(bench, "stage2_only", **keys)
+        try:
+            plan = read_plan(bench.folder / "mine.yaml")
+        except UserError:
+            return ["run", "augment/mine/0", "--configfile", bench.folder / "mine.yaml"]
+        run = plan.run_of("mine.stage2_only.base.s1")
+        return trained(bench, "stage2_only", f"augment/{run.augmented}", **keys)
 
     case(name, words, arguments)
 
@@ -468,7 +516,7 @@ augment("held-out texts missing", "held_out.json", {"held_out.json": None})
 augment("held-out texts cut short", "held_out.json", {"held_out.json": '["a'})
 augment("held-out texts in an object", "held_out.json", {"held_out.json": "{}"})
 augment("id that is no number", "id of", {"train.jsonl": row(id="first")})
-augment("augmentation in French", "language|--language", {}, "fr")
+augment("augmentation in French", r"unlabelled[\s\S]*fr|language", {}, "fr")
 
 
 def missing_leaks(bench: Bench) -> list[Any]:
@@ -483,24 +531,29 @@ case("search for leaks in no corpus", "make the corpus first", missing_leaks)
 RECORD = asdict(make_record("mr", "direct", 1, 0.75))
 
 
+def published(bench: Bench, *words: str, models: tuple[str, ...] = ("direct",)) -> list[Any]:
+    """A verb that reads what the base runs on MR published."""
+    runs = [{"datasets": ["mr"], "models": [*models], "seeds": [1]}]
+    keys = {"datasets": {"mr": corpus_spec(**FILE)}, "runs": runs, "model": SIZE}
+    keys["teachers"] = {"en": {"source": "pretrain"}}
+    keys["unlabelled"] = {"en": {"description": "d", "files": []}}
+    return [*words, *bench.configure(**keys)]
+
+
 def record(
-    name: str,
-    words: str,
-    data: bytes | str | dict[str, Any],
-    verb: str = "tables",
-    file: str = "mr.direct.base.s1.json",
+    name: str, words: str, data: bytes | str | dict[str, Any], verb: str = "table accuracy"
 ) -> None:
-    """A record that `tables`, `figures` or another verb reads."""
+    """A record that a table or figure reads."""
 
     def arguments(bench: Bench) -> list[Any]:
         content = json.dumps(data) if isinstance(data, dict) else data
-        path = bench.write(file, content)
-        return [verb, "--records", path, "--out", bench.target]
+        bench.write("results/mine/records/mr.direct.base.s1.json", content)
+        return published(bench, *verb.split())
 
     case(name, words, arguments)
 
 
-for verb in ("tables", "figures", "sweep-figures"):
+for verb in ("table accuracy", "figure accuracy", "figure sweeps"):
     record(f"{verb}: record cut short", "expected: JSON", json.dumps(RECORD)[:-40], verb)
     record(f"{verb}: accuracy NaN", "accuracy_test", RECORD | {"accuracy_test": float("nan")}, verb)
 record("record in UTF-16", "expected: JSON", json.dumps(RECORD).encode("utf-16"))
@@ -519,46 +572,30 @@ record("history of numbers", "history", RECORD | {"history": [1, 2]})
 record("history with words", "history", RECORD | {"history": [{"step": "first"}]})
 record("settings in a list", "settings", RECORD | {"settings": []})
 record("id of another run", "id", RECORD | {"id": "mr.direct.base.s2"})
-record("file of another run", "mr.direct.base.s2.json", RECORD, file="mr.direct.base.s2.json")
-case(
-    "missing record",
-    "record",
-    lambda bench: [
-        "tables",
-        "--records",
-        bench.folder / "mr.direct.base.s1.json",
-        "--out",
-        bench.target,
-    ],
+record(
+    "record of another run",
+    "mr.direct.base.s1.json",
+    RECORD | {"seed": 2, "id": "mr.direct.base.s2"},
 )
-for title, notes in {
-    "a number": '{"mr": 5}',
-    "a list": '{"mr": ["x"]}',
-    "text": '{"mr": "x"}',
-}.items():
-    case(
-        f"notes of a set that are {title}",
-        "--datasets",
-        lambda bench, notes=notes: [
-            "tables",
-            "--records",
-            bench.write("mr.direct.base.s1.json", json.dumps(RECORD)),
-            "--datasets",
-            notes,
-            "--out",
-            bench.target,
-        ],
-    )
+case("missing record", "record", lambda bench: published(bench, "table", "accuracy"))
+case("table that nobody writes", "accurcy", lambda bench: published(bench, "table", "accurcy"))
+case(
+    "probes of a run without a student",
+    "--probe|probe",
+    lambda bench: published(bench, "figure", "probes"),
+)
 
 PREDICTIONS = "row,label,prediction\n" + "".join(f"{i:016x},1,{int(i < 3)}\n" for i in range(4))
 
 
 def claims(name: str, words: str, predictions: bytes | str, energy: str | None = None) -> None:
     def arguments(bench: Bench) -> list[Any]:
-        path = bench.write("mr.direct.base.s1.json", json.dumps(RECORD | {"n_test": 4}))
-        csv = bench.write("mr.direct.base.s1.csv", predictions)
-        table = ["--energy", bench.write("energy.csv", energy)] if energy is not None else []
-        return ["claims", "--records", path, "--predictions", csv, "--out", bench.target, *table]
+        run = "mr.direct.base.s1"
+        bench.write(f"results/mine/records/{run}.json", json.dumps(RECORD | {"n_test": 4}))
+        bench.write(f"results/mine/predictions/{run}.csv", predictions)
+        if energy is not None:
+            bench.write("results/mine/tables/energy.csv", energy)
+        return published(bench, "table", "claims")
 
     case(name, words, arguments)
 
@@ -591,17 +628,11 @@ claims(
 
 
 def energy(name: str, data: bytes | str) -> None:
-    case(
-        name,
-        "energy record",
-        lambda bench: [
-            "energy-table",
-            "--records",
-            bench.write("a.json", data),
-            "--out",
-            bench.target,
-        ],
-    )
+    def arguments(bench: Bench) -> list[Any]:
+        bench.write("results/mine/energy/mr.direct.base.s1.json", data)
+        return published(bench, "table", "energy")
+
+    case(name, "energy record", arguments)
 
 
 RATES = {"macs": 1.0, "sops": 1.0, "spike_rate": 0.5, "energy_pj": 1.0}
@@ -634,19 +665,12 @@ def saved(**arrays: Any) -> bytes:
 
 
 def probes(name: str, data: bytes) -> None:
-    case(
-        name,
-        "file [^\n]*probe.npz",
-        lambda bench: [
-            "probe-figures",
-            "--probe",
-            bench.write("probe.npz", data),
-            "--cka",
-            bench.write("cka.npz", data),
-            "--out",
-            bench.target,
-        ],
-    )
+    def arguments(bench: Bench) -> list[Any]:
+        for place in ("mr.spikebert.base.s1", "cka.en"):
+            bench.write(f"results/mine/probes/{place}.npz", data)
+        return published(bench, "figure", "probes", models=("spikebert",))
+
+    case(name, "file [^\n]*mr.spikebert.base.s1.npz", arguments)
 
 
 plain = io.BytesIO()
@@ -766,7 +790,7 @@ def cut_weights(bench: Bench) -> dict[str, Any]:
 
 predict("no configuration", "no config.json", lambda _: {"config.json": None})
 predict("configuration cut short", "config.json", lambda _: {"config.json": '{"model_type": "spi'})
-predict("configuration that is a list", "config.json", lambda _: {"config.json": "[]"})
+predict("configuration of a model that is a list", "config.json", lambda _: {"config.json": "[]"})
 predict("unknown model type", "nosuch", config_with(model_type="nosuch"))
 predict("no model type", "model_type", lambda _: {"config.json": "{}"})
 predict("another model type", "model ", config_with(model_type="gpt2"))
@@ -802,12 +826,14 @@ predict("text with a lone surrogate", "text", lambda _: {}, ("a \udc80 film",))
 case("model that is a file", "model ", lambda bench: ["predict", bench.write("m", "x"), "a film"])
 
 
+def fetched(bench: Bench, spec: Any) -> list[Any]:
+    return ["fetch-teacher", "en", *bench.configure(teachers={"en": spec}), "--out", bench.target]
+
+
 def fetch(name: str, words: str, changes: dict[str, Any]) -> None:
     def arguments(bench: Bench) -> list[Any]:
         folder = bench.copy(bench.teacher, changes)
-        spec = json.dumps({"source": "folder", "path": str(folder)})
-        cache = bench.folder / "cache"
-        return ["fetch-teacher", "--spec", spec, "--cache", cache, "--out", bench.target]
+        return fetched(bench, {"source": "folder", "path": str(folder)})
 
     case(name, words, arguments)
 
@@ -825,27 +851,23 @@ fetch(
     "tokenizer.json or vocab.txt",
     {"tokenizer.json": None, "vocab.txt": None},
 )
-for title, spec in {"nothing": {}, "a teacher to be made": {"source": "pretrain"}}.items():
-    case(
-        f"specification of {title}",
-        "--spec|source",
-        lambda bench, spec=spec: [
-            "fetch-teacher",
-            "--spec",
-            json.dumps(spec),
-            "--cache",
-            bench.folder,
-            "--out",
-            bench.target,
-        ],
-    )
+case("specification of nothing", "source", lambda bench: fetched(bench, {}))
+
+
+def pretrained(bench: Bench) -> list[Any]:
+    text = {"en": {"description": "d", "files": []}}
+    options = bench.configure(teachers={"en": {"source": "pretrain"}}, unlabelled=text)
+    return ["fetch-teacher", "en", *options, "--out", bench.target]
+
+
+case("specification of a teacher to be made", "run pretrain/en", pretrained)
 
 
 def finetune(name: str, words: str, changes: Callable[[Bench], dict[str, Any]]) -> None:
     def arguments(bench: Bench) -> list[Any]:
-        folder = bench.copy(bench.teacher, changes(bench))
-        named = ["--settings", '{"finetune": {}}', "--run", json.dumps(RUN)]
-        return ["finetune", *named, "--corpus", bench.corpus, "--teacher", folder, *outputs(bench)]
+        bench.place(bench.corpus, "corpora/mine", {})
+        bench.place(bench.teacher, "teachers/en", changes(bench))
+        return trained(bench, "teacher", "mine.teacher.base.s1")
 
     case(name, words, arguments)
 

@@ -4,8 +4,11 @@ import json
 
 import torch
 
+from spikebert.config.plan import Run
 from spikebert.config.settings import FineTuneSettings, ModelSettings, PretrainSettings
-from spikebert.training.steps import Outputs, Run, finetune, pretrain
+from spikebert.training.steps.common import Outputs
+from spikebert.training.steps.finetune import finetune
+from spikebert.training.steps.pretrain import pretrain
 from spikebert.utils.files import write_json
 
 GOOD = ["a", "warm", "and", "funny", "film", ",", "full", "of", "wit", "and", "grace"]
@@ -31,8 +34,10 @@ def write_rows(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def run(model):
-    return Run(f"toy.{model}.base.s1", "toy", "toy sentences", model, "base", 1)
+def run(model, dataset="toy", **fields):
+    """A run as the steps take it; its settings are those that a test gives them."""
+    fields = {"source": "toy sentences", "variant": "base", "seed": 1, "settings": {}} | fields
+    return Run(dataset=dataset, language="en", model=model, **fields)
 
 
 def outputs(root, name):

@@ -26,9 +26,9 @@ from transformers import PreTrainedTokenizerBase
 from ..config.settings import ModelSettings
 from ..models.attention import product
 from ..models.flops import product_macs, product_shapes, training_macs
-from ..training.loop import keep_freed_memory, peak_rss_bytes, use_bf16
-from ..training.steps import COMMIT, hardware, versions
+from ..training.loop import keep_freed_memory, use_bf16
 from ..training.tokenization import load_tokenizer
+from ..utils.provenance import COMMIT, hardware, peak_rss_bytes, versions
 from .builds import BUILDS, Batch, Build, read_batches, seconds
 
 
@@ -155,10 +155,15 @@ def memory_by_timesteps(
     found: dict[str, dict[str, dict[str, int]]] = {}
     for build in builds:
         for timesteps in steps:
-            settings = json.dumps({**shape, "timesteps": timesteps})
             command = [sys.executable, "-m", "spikebert", "bench", "--memory-of", build]
+            size = {
+                "--layers": shape["num_hidden_layers"],
+                "--width": shape["hidden_size"],
+                "--heads": shape["num_attention_heads"],
+                "--timesteps": timesteps,
+            }
             run = subprocess.run(
-                [*command, "--model", settings, *arguments],
+                [*command, *(str(word) for pair in size.items() for word in pair), *arguments],
                 capture_output=True,
                 text=True,
                 check=True,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..utils.distributed import over_all
+from ..utils.distributed import global_mean
 
 
 def row_mean(values: Tensor, counted: Tensor) -> Tensor:
     """Mean of values [B] over the rows of all shares that are counted [B]."""
     weight = counted.to(values.dtype)
-    return (values * weight).sum() / over_all(weight.sum()).clamp_min(1)
+    return (values * weight).sum() / global_mean(weight.sum()).clamp_min(1)
 
 
 def gold_loss(logits: Tensor, labels: Tensor, counted: Tensor | None = None) -> Tensor:

@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 from ..config.settings import CHECKPOINT_MINUTES, digest
 from ..errors import UserError
 from ..utils.checksums import sha256_of
-from ..utils.distributed import is_main, wait
+from ..utils.distributed import barrier, is_main
 from ..utils.files import atomic_folder, remove, write_json, write_text
 
 log = logging.getLogger(__name__)
@@ -176,7 +176,7 @@ def checkpoint_folder(root: Path, identity: dict[str, Any]) -> Iterator[Checkpoi
     several processes the first holds the lock, and the others wait for it.
     """
     if not is_main():
-        wait()
+        barrier()
         yield Checkpoints(root / digest(identity))
         return
     root.mkdir(parents=True, exist_ok=True)
@@ -189,7 +189,7 @@ def checkpoint_folder(root: Path, identity: dict[str, Any]) -> Iterator[Checkpoi
         for half_written in folder.glob(".*"):
             remove(half_written)
         write_json(folder / "identity.json", identity)
-        wait()
+        barrier()
         yield Checkpoints(folder)
         shutil.rmtree(folder)
 

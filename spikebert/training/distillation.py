@@ -146,8 +146,8 @@ class _Distillation(nn.Module):
         if states is None:
             types = types_for(self.teacher, token_type_ids)
             with torch.no_grad():
-                taught = self.teacher(**inputs, **types, output_hidden_states=True)
-            states, logits = taught.hidden_states, getattr(taught, "logits", None)
+                said = self.teacher(**inputs, **types, output_hidden_states=True)
+            states, logits = said.hidden_states, getattr(said, "logits", None)
         types = types_for(self.student, token_type_ids)
         return self.student(**inputs, **types, output_hidden_states=True), states, logits
 
@@ -180,8 +180,8 @@ class PretrainingDistillation(_Distillation):
         states: States = None,
         counted: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """ids, mask [B, N] and the teacher's states, if they are kept (`taught`) -> losses of the
-        rows that are counted [B]."""
+        """ids, mask [B, N] and the teacher's states, if they are cached (`teacher_cache`) -> losses
+        of the rows that are counted [B]."""
         out, states, _ = self.both(input_ids, attention_mask, states, None)
         losses = self.aligned(out, states, of_counted(attention_mask, counted))
         return {"loss": self.total(losses), **losses}
@@ -203,9 +203,9 @@ class TaskDistillation(_Distillation):
         counted: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """ids, mask [B, N], labels [B] with -100 (of scores NaN) for the teacher's, and what the
-        teacher says, if it is kept (`taught`) -> losses of the rows that are counted [B], and
-        logits. The types of a pair are for the teacher and for a dense student; a spiking one takes
-        none.
+        teacher says, if it is cached (`teacher_cache`) -> losses of the rows that are counted [B],
+        and logits. The types of a pair are for the teacher and for a dense student; a spiking one
+        takes none.
 
         In evaluation the teacher is not asked: `gold_loss` is the loss.
         """
@@ -213,14 +213,14 @@ class TaskDistillation(_Distillation):
             types = types_for(self.student, token_type_ids)
             logits: Tensor = self.student(input_ids, attention_mask, **types).logits
             return {"loss": gold_loss(logits, labels), "logits": logits}
-        out, states, taught = self.both(
+        out, states, said = self.both(
             input_ids, attention_mask, states, teacher_logits, token_type_ids
         )
-        assert taught is not None
+        assert said is not None
         temperature = self.settings.temperature
         losses = self.aligned(out, states, of_counted(attention_mask, counted)) | {
-            "loss_logits": logits_loss(out.logits, taught, temperature, counted),
-            "loss_ce": label_loss(out.logits, labels, taught, counted),
+            "loss_logits": logits_loss(out.logits, said, temperature, counted),
+            "loss_ce": label_loss(out.logits, labels, said, counted),
         }
         return {"loss": self.total(losses), "logits": out.logits, **losses}
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import hashlib
 import math
 import platform
-import resource
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -29,9 +27,9 @@ from ..config.settings import TrainingSettings
 from ..errors import Interrupted
 from ..models.fuse import available, fuse
 from ..records.metrics import headline, scores
-from ..utils.distributed import from_main, wait, world
+from ..utils.distributed import barrier, from_main, world_size
+from .callbacks import Interruptible
 from .checkpoints import Checkpoints, checkpoint_minutes
-from .signals import Interruptible
 from .streaming import Stream
 from .tokenization import by_length
 from .trainer import ExactTrainer, Often
@@ -59,17 +57,6 @@ def use_bf16(precision: str) -> bool:
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
-
-
-def file_digest(path: str | Path) -> str:
-    """SHA-256 of a file, or of a folder's files in the order of their names."""
-    path = Path(path)
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    total = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            total.update(hashlib.file_digest(stream, "sha256").digest())
-    return total.hexdigest()
 
 
 def answers(logits: Any) -> Any:
@@ -189,7 +176,7 @@ def fit(
             f"stopped by {signal.Signals(signals.received).name} after update "
             f"{state.global_step} of {state.max_steps}; run again to go on from there"
         )
-    wait()  # none needs a checkpoint any more
+    barrier()  # none needs a checkpoint any more
     return FitResult(
         steps=state.global_step,
         tokens=int(state.num_input_tokens_seen),
@@ -210,7 +197,7 @@ def environment_of(bf16: bool, fused: bool) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "bf16": bf16,
         "fused": fused,
-        **({"processes": world()} if world() > 1 else {}),
+        **({"processes": world_size()} if world_size() > 1 else {}),
     }
 
 
@@ -246,9 +233,3 @@ def predict_logits(
     ]
     out = torch.cat(logits)
     return torch.empty_like(out).index_copy_(0, torch.tensor(order), out)
-
-
-def peak_rss_bytes() -> int:
-    """Largest resident memory of this process so far."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

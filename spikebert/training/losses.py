@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models.objective import gold_loss, row_mean, squared_error
-from ..utils.distributed import over_all
+from ..utils.distributed import global_mean
 
 
 def align(student_layers: int, teacher_layers: int, ignored: int = 0) -> list[tuple[int, int]]:
@@ -53,7 +53,7 @@ def masked_mse(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
         )
     distance = (student.float() - teacher.float()).square().mean(-1)
     weight = mask.to(distance.dtype)
-    return (distance * weight).sum() / over_all(weight.sum()).clamp_min(1)
+    return (distance * weight).sum() / global_mean(weight.sum()).clamp_min(1)
 
 
 class Mlp(nn.Sequential):

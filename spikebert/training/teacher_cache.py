@@ -50,7 +50,7 @@ class Cache:
     limit_bytes: int
 
 
-class Kept(Sequence[Example]):
+class CachedExamples(Sequence[Example]):
     """The examples of an entry, each with the number of its row."""
 
     def __init__(self, starts: np.ndarray, columns: dict[str, np.ndarray], labels: Any):
@@ -69,8 +69,8 @@ class Kept(Sequence[Example]):
         return example | {"row": row}
 
 
-class Taught:
-    """One entry, read by row."""
+class Entry:
+    """What a teacher says of each row, read by row."""
 
     def __init__(self, folder: Path):
         about = json.loads((folder / "taught.json").read_text(encoding="utf-8"))
@@ -89,7 +89,9 @@ class Taught:
         }
         if any(len(column) != shape[0] for column in columns.values()):
             raise ValueError(f"tokens of {folder} are not whole")
-        self.examples = Kept(self.starts, columns, np.load(labels) if labels.exists() else None)
+        self.examples = CachedExamples(
+            self.starts, columns, np.load(labels) if labels.exists() else None
+        )
 
     def states(self, rows: Sequence[int], tokens: int) -> tuple[Tensor | None, ...]:
         """Hidden states of these rows, padded: by layer [B, N, D_teacher], None where not kept."""
@@ -132,7 +134,7 @@ def ask(
     collate: Collate,
     layers: Sequence[int],
     autocast: bool,
-) -> Taught | None:
+) -> Entry | None:
     """The entry of this teacher, these rows and layers, made of what `encode` gives if it is not
     there; None if it would not fit.
 
@@ -146,17 +148,17 @@ def ask(
         for half_written in entry.parent.glob(f".{entry.name}.*/"):
             shutil.rmtree(half_written)
         try:
-            taught = Taught(entry)
+            found = Entry(entry)
         except (OSError, ValueError, KeyError):  # not there, or not whole
             examples = encode()
             if size_bytes(examples, len(wanted), teacher.config.hidden_size) > cache.limit_bytes:
                 return None
             with atomic_folder(entry) as part:
                 _write(part, teacher, examples, collate, wanted, autocast)
-            taught = Taught(entry)
+            found = Entry(entry)
         os.utime(entry / "taught.json")  # used now
     _prune(cache, entry)
-    return taught
+    return found
 
 
 def _lock(entry: Path, timeout: float = -1) -> filelock.BaseFileLock:

@@ -39,19 +39,19 @@ from ..utils.distributed import (
     is_main,
     mean_of,
     rank,
-    world,
+    world_size,
 )
 from .checkpoints import Checkpoints
 from .streaming import Stream
 
 
-def loop_name(rank: int, world: int) -> str:
+def loop_name(rank: int, world_size: int) -> str:
     """The file of `loop.pt`'s values, one for each process.
 
     >>> loop_name(0, 1), loop_name(3, 4)
     ('loop.pt', 'loop_3.pt')
     """
-    return "loop.pt" if world == 1 else f"loop_{rank}.pt"
+    return "loop.pt" if world_size == 1 else f"loop_{rank}.pt"
 
 
 class Often(TrainerCallback):
@@ -115,7 +115,7 @@ class ExactTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader[Any]:
         """The library's, or this process's shares of a stream's batches or of the library's."""
         rows: Any = self.train_dataset
-        if world() == 1 and not isinstance(rows, Stream):
+        if world_size() == 1 and not isinstance(rows, Stream):
             return super().get_train_dataloader()
         size = self.args.per_device_train_batch_size
         batches = (
@@ -127,7 +127,7 @@ class ExactTrainer(Trainer):
         return DataLoaderShard(
             Filled(rows),
             device=self.args.device,
-            batch_sampler=Shares(batches, rank(), world()),
+            batch_sampler=Shares(batches, rank(), world_size()),
             collate_fn=counting(self.batches),
             pin_memory=ahead,
             _non_blocking=ahead,
@@ -204,7 +204,7 @@ class ExactTrainer(Trainer):
         """The files of a checkpoint that each process has of its own, by their names."""
         with tempfile.TemporaryDirectory() as folder:
             self._save_rng_state(folder)
-            torch.save(self._loop(), Path(folder) / loop_name(rank(), world()))
+            torch.save(self._loop(), Path(folder) / loop_name(rank(), world_size()))
             return {file.name: file.read_bytes() for file in Path(folder).iterdir()}
 
     def _loop(self) -> dict[str, Any]:
@@ -231,13 +231,13 @@ class ExactTrainer(Trainer):
 
     def _loop_file(self, checkpoint: Path) -> Path:
         """This process's, or that of the first where another number of processes has written."""
-        own = checkpoint / loop_name(rank(), world())
+        own = checkpoint / loop_name(rank(), world_size())
         return own if own.is_file() else min(checkpoint.glob("loop*.pt"))
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         """The library's; in one process after several, the first's."""
         several = Path(checkpoint or "") / "rng_state_0.pth"
-        if checkpoint and world() == 1 and several.is_file():
+        if checkpoint and world_size() == 1 and several.is_file():
             with tempfile.TemporaryDirectory() as folder:
                 (Path(folder) / "rng_state.pth").write_bytes(several.read_bytes())
                 super()._load_rng_state(folder)

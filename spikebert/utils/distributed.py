@@ -3,7 +3,7 @@
 The order of the rows and the cut into batches are those of a single process; of every batch each
 process has its share, and the gradients are averaged over the processes. A loss is a mean over the
 rows or tokens of the whole batch, not of a share, so each process divides its sum by the count of
-all, over the number of processes (`over_all`): the average is then the gradient that a single
+all, over the number of processes (`global_mean`): the average is then the gradient that a single
 process would have, however unequal the shares are.
 
 Without torchrun there is one process, and nothing here does anything.
@@ -40,7 +40,7 @@ def launched() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def beside() -> int:
+def local_world_size() -> int:
     """The processes of this training on this machine, this one among them."""
     return int(os.environ["LOCAL_WORLD_SIZE"]) if launched() else 1
 
@@ -53,14 +53,14 @@ def start() -> None:
         PartialState(cpu=not torch.cuda.is_available())
 
 
-def world() -> int:
+def world_size() -> int:
     """The number of processes."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
     """The number of this process, from 0."""
-    return dist.get_rank() if world() > 1 else 0
+    return dist.get_rank() if world_size() > 1 else 0
 
 
 def is_main() -> bool:
@@ -68,15 +68,15 @@ def is_main() -> bool:
     return rank() == 0
 
 
-def wait() -> None:
+def barrier() -> None:
     """Until all processes are here."""
-    if world() > 1:
+    if world_size() > 1:
         dist.barrier()
 
 
 def from_main(make: Callable[[], T]) -> T:
     """What the main process makes, in all of them."""
-    if world() == 1:
+    if world_size() == 1:
         return make()
     made = [make() if is_main() else None]
     dist.broadcast_object_list(made)
@@ -85,9 +85,9 @@ def from_main(make: Callable[[], T]) -> T:
 
 def gathered(own: T) -> list[T] | None:
     """In the main process what each of them has, in their order; None in the others."""
-    if world() == 1:
+    if world_size() == 1:
         return [own]
-    found: list[Any] | None = [None] * world() if is_main() else None
+    found: list[Any] | None = [None] * world_size() if is_main() else None
     dist.gather_object(own, found)
     return found
 
@@ -95,7 +95,7 @@ def gathered(own: T) -> list[T] | None:
 def any_of(flag: bool, arguments: Any) -> bool:
     """Whether it is so in any process; all of them have to ask. The library's training arguments
     name the device that they speak through."""
-    if world() == 1:
+    if world_size() == 1:
         return flag
     asked = torch.tensor(int(flag), device=arguments.device)
     dist.all_reduce(asked, dist.ReduceOp.MAX)
@@ -104,47 +104,47 @@ def any_of(flag: bool, arguments: Any) -> bool:
 
 def mean_of(values: dict[str, float], device: torch.device) -> dict[str, float]:
     """Each value's mean over the processes."""
-    if world() == 1:
+    if world_size() == 1:
         return values
     stacked = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
     dist.all_reduce(stacked)
-    return dict(zip(values, (stacked / world()).tolist(), strict=True))
+    return dict(zip(values, (stacked / world_size()).tolist(), strict=True))
 
 
-def over_all(count: Tensor) -> Tensor:
+def global_mean(count: Tensor) -> Tensor:
     """A count in this process's share -> the count in the whole batch, over the number of
     processes. In evaluation, which takes no gradient, a mean is of the share alone."""
-    if world() == 1 or not torch.is_grad_enabled():
+    if world_size() == 1 or not torch.is_grad_enabled():
         return count
     total = count.detach().clone()
     dist.all_reduce(total)
-    return total / world()
+    return total / world_size()
 
 
 class Shares(Sampler[list[int]]):
-    """Of each of `batches`, rows by their numbers, the share of process `rank` of `world`.
+    """Of each of `batches`, rows by their numbers, the share of process `rank` of `world_size`.
 
     Each row goes to one process. Where the last batch of a pass does not divide, some shares are
     filled up to the same size with rows that do not count; their numbers are negative.
     """
 
-    def __init__(self, batches: Batches, rank: int, world: int):
+    def __init__(self, batches: Batches, rank: int, world_size: int):
         self.batches, self.batch_size = batches, batches.batch_size
-        self.rank, self.world = rank, world
+        self.rank, self.world_size = rank, world_size
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in self._of_all():
-            share = batch[self.rank :: self.world]
-            size = -(-len(batch) // self.world)
+            share = batch[self.rank :: self.world_size]
+            size = -(-len(batch) // self.world_size)
             yield share + [-1 - batch[0]] * (size - len(share))
 
     def _of_all(self) -> Iterator[list[int]]:
         """The batches, drawn with the main process's generator in all of them."""
         own = torch.get_rng_state()
-        if self.world > 1:
+        if self.world_size > 1:
             torch.set_rng_state(from_main(lambda: own))
         batches = iter(self.batches)
         first = next(batches, None)  # they draw their order, or a seed for it, here

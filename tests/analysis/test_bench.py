@@ -17,7 +17,7 @@ from spikebert.cli import app
 from spikebert.config.settings import ModelSettings
 from spikebert.data.corpus import write_rows
 from spikebert.models.flops import product_shapes, training_macs
-from spikebert.training.steps import train_tokenizer
+from spikebert.training.steps.pretrain import train_tokenizer
 
 SHAPE = ModelSettings(hidden_size=14, num_hidden_layers=2, num_attention_heads=2, timesteps=3)
 WORDS = ["warm", "and", "funny", "film", "dull", "or", "clumsy", "scenes"]
@@ -101,7 +101,8 @@ def test_bench_from_the_command_line(tokenizer, tmp_path):
     tokenizer.save_pretrained(tmp_path / "tokenizer")
     words = [
         "bench", "--corpus", tmp_path / "corpus", "--tokenizer", tmp_path / "tokenizer",
-        "--model", json.dumps({k: v for k, v in vars(SHAPE).items() if v is not None}),
+        "--layers", SHAPE.num_hidden_layers, "--width", SHAPE.hidden_size,
+        "--heads", SHAPE.num_attention_heads, "--timesteps", SHAPE.timesteps,
         "--length", 8, "--batch-size", 4, "--rounds", 1, "--quality-steps", 2,
         "--quality-seeds", 2,
         "--out", tmp_path / "bench.json", "--figures", tmp_path,

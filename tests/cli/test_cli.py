@@ -1,15 +1,19 @@
 """The command line: help, errors on one screen, and what it does not import."""
 
-import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
+from configured import configure
 from typer.testing import CliRunner
 
-from spikebert.cli import app, kind_of, parse, settings_of
+from spikebert.cli import app
+from spikebert.config.plan import make_plan
 from spikebert.errors import UserError
 
+ROOT = Path(__file__).parents[2]
 VERBS = [command.name or command.callback.__name__ for command in app.registered_commands]
 
 
@@ -36,48 +40,40 @@ def test_help_loads_nothing_heavy():
 
 
 def test_a_mistake_is_one_screen_and_status_2(tmp_path):
-    result = spikebert(
-        "stage1", "--settings", '{"stage1": {"learning_rat": 1}}', "--text", tmp_path / "t",
-        "--teacher", tmp_path, "--checkpoints", tmp_path / "c", "--out", tmp_path / "out",
-    )  # fmt: skip
+    options, _ = configure(tmp_path, steps={"stage1": {"learning_rat": 1}})
+    result = spikebert("run", "mine.tfidf.base.s1", *options)
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert "learning_rat" in result.stderr
     assert "did you mean learning_rate?" in result.stderr
     assert len(result.stderr.splitlines()) < 25
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "work").exists()
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"),
+    ("change", "reason"),
     [
-        ('{"model": {"beta": 1.5}}', "beta"),
-        ('{"model": {"beta": "0,9"}}', "beta"),
-        ('{"stage2": {}}', "expected: model, stage1"),
-        ('{"algorithm": 99}', "algorithm version"),
-        ("[1]", "a JSON object"),
-        ("{", "a JSON object"),
-        ("no/such/file.json", "a JSON object or a file"),
+        ("model.beta=1.5", "beta"),
+        ("model.beta=high", "beta"),
+        ("steps.stage2.epoch=1", "did you mean epochs"),
+        ("model.beta", "--set model.beta"),
+        ("model.beta.x=1", "a name within a value|beta"),
     ],
 )
-def test_settings_are_checked_before_anything_heavy(text, reason):
+def test_settings_of_the_command_line_are_checked_before_anything_heavy(tmp_path, change, reason):
+    options, _ = configure(tmp_path, model={"beta": 0.9})
     with pytest.raises(UserError, match=reason):
-        settings_of(text, "model", "stage1")
+        app(["run", "mine.tfidf.base.s1", *options, "--set", change], standalone_mode=False)
+    assert not (tmp_path / "work").exists()
 
 
-def test_settings_say_which_kind_of_student():
-    assert kind_of('{"model": {}, "stage1": {}}', "stage1") == "stage1"
-    assert kind_of('{"model": {}}', "stage1") == "stage1"
-    dense = '{"model": {"hidden_size": 24}, "dense_stage1": {"epochs": 2}}'
-    model, chosen = settings_of(dense, "model", kind_of(dense, "stage1"))
-    assert (model.hidden_size, type(chosen).__name__) == (24, "DenseStage1Settings")
-    assert (chosen.epochs, chosen.batch_size) == (2, 128)
-
-
-def test_settings_may_stand_in_a_file(tmp_path):
-    file = tmp_path / "settings.json"
-    file.write_text(json.dumps({"model": {"beta": 0.5}}), encoding="utf-8")
-    model, stage1 = settings_of(str(file), "model", "stage1")
-    assert model.beta == 0.5
-    assert stage1.batch_size == 128
-    assert parse('{"a": 1}') == {"a": 1}
+def test_a_verb_and_the_workflow_say_the_same_of_a_setting():
+    """Both check the configuration that they read, and each shows what it was told."""
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))
+    with pytest.raises(UserError) as of_workflow:
+        make_plan({**config, "model": {**config["model"], "beta": 2}})
+    words = ["run", "mr.direct.base.s1", "--configfile", str(ROOT / "config/config.yaml")]
+    with pytest.raises(UserError) as of_verb:
+        app([*words, "--set", "model.beta=2"], standalone_mode=False)
+    assert str(of_verb.value) == str(of_workflow.value)
+    assert "model.beta" in str(of_verb.value)

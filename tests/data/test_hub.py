@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from configured import SET, configure
 from hub_server import TOKEN, Hub, Repository, serving
 from hub_worker import Result, run, worker
 from transformers import BertConfig, BertModel, BertTokenizer
@@ -111,21 +112,22 @@ def split(call, hub: Hub, tmp_path: Path, revision: str, **changes) -> Result:
     file = {"source": "hub", "repository": hub.name, "revision": revision, "hub_split": "train"}
     file |= {"text_column": "text", "label_column": "label", **changes}
     spec = {"language": "en", "description": "d", "labels": ["bad", "good"], "files": [file]}
-    arguments = ["--spec", json.dumps(spec), "--cache", f"{tmp_path}/cache"]
-    return call(run, ["split", "set", *arguments, "--out", f"{tmp_path}/out"])
+    options, _ = configure(tmp_path, datasets={"mine": spec})
+    return call(run, ["split", "mine", *options, "--out", f"{tmp_path}/out"])
 
 
 def unlabelled(call, hub: Hub, tmp_path: Path, revision: str, **changes) -> Result:
     file = {"source": "hub", "repository": hub.name, "revision": revision, "hub_split": "train"}
     spec = {"description": "d", "files": [file | {"text_column": "text", **changes}]}
-    arguments = ["--spec", json.dumps(spec), "--cache", f"{tmp_path}/cache"]
-    return call(run, ["unlabelled", "en", *arguments, "--out", f"{tmp_path}/out"])
+    no_rows = SET | {"language": "zh"}  # of the language that hold test rows
+    options, _ = configure(tmp_path, datasets={"mine": no_rows}, unlabelled={"en": spec})
+    return call(run, ["unlabelled", "en", *options, "--out", f"{tmp_path}/out"])
 
 
 def teacher(call, hub: Hub, tmp_path: Path, revision: str, **changes) -> Result:
     spec = {"source": "hub", "repository": hub.name, "revision": revision, **changes}
-    arguments = ["--spec", json.dumps(spec), "--cache", f"{tmp_path}/cache"]
-    return call(run, ["fetch-teacher", *arguments, "--out", f"{tmp_path}/out"])
+    options, _ = configure(tmp_path, teachers={"en": spec})
+    return call(run, ["fetch-teacher", "en", *options, "--out", f"{tmp_path}/out"])
 
 
 def nothing_is_left(tmp_path: Path) -> bool:

@@ -12,7 +12,8 @@ from spikebert.config.settings import Stage1Settings
 from spikebert.data.corpus import read_rows
 from spikebert.data.unlabelled import make_unlabelled
 from spikebert.errors import UserError
-from spikebert.training.steps import stage1, train_tokenizer
+from spikebert.training.steps.distil import stage1
+from spikebert.training.steps.pretrain import train_tokenizer
 from spikebert.training.streaming import Stream
 from spikebert.utils.files import read_json
 

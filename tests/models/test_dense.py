@@ -25,7 +25,7 @@ from spikebert.models.dense_bert import LastLayer, prepare_last_layer
 from spikebert.models.modeling import SpikeBertForSequenceClassification
 from spikebert.models.students import DenseStudent
 from spikebert.training.distillation import Classifier, MaskedWords
-from spikebert.training.loop import file_digest
+from spikebert.utils.checksums import tree_digest
 
 WIDTH, LAYERS = 16, 3
 
@@ -168,7 +168,7 @@ def test_the_same_files_are_saved(tmp_path: Path) -> None:
     for name, model in (("ours", ours), ("whole", whole)):
         trained(model, BATCHES["padding"])
         model.model.save_pretrained(tmp_path / name)
-    assert file_digest(tmp_path / "ours") == file_digest(tmp_path / "whole")
+    assert tree_digest(tmp_path / "ours") == tree_digest(tmp_path / "whole")
     loaded = BertForSequenceClassification.from_pretrained(tmp_path / "ours")
     assert type(loaded.bert.encoder.layer[-1]) is BertLayer
 
@@ -249,7 +249,7 @@ def test_the_same_bert_is_saved(tmp_path: Path) -> None:
     for name, model in (("ours", ours), ("whole", whole)):
         trained(model, masked(BATCHES["padding"]))
         model.bert.save_pretrained(tmp_path / name)
-    assert file_digest(tmp_path / "ours") == file_digest(tmp_path / "whole")
+    assert tree_digest(tmp_path / "ours") == tree_digest(tmp_path / "whole")
     saved = load_file(tmp_path / "ours" / "model.safetensors")
     assert saved.keys() == ours.bert.state_dict().keys()
 

@@ -21,7 +21,8 @@ from spikebert.config.settings import (
 from spikebert.errors import UserError
 from spikebert.models.students import DenseStudent, as_spiking, classifier, encoder, new_student
 from spikebert.records.records import read_record
-from spikebert.training.steps import direct, stage1, stage2
+from spikebert.training.steps.direct import direct
+from spikebert.training.steps.distil import stage1, stage2
 from spikebert.training.teacher_cache import Cache
 from spikebert.training.tokenization import load_tokenizer
 

@@ -145,7 +145,7 @@ def test_records_without_both_stages_are_refused():
 
 
 def test_the_verb_writes_both_files(tmp_path):
-    words = ["--config", ROOT / "config/paper.yaml", "--records", RECORDS, "--bench", BENCH]
+    words = ["--configfile", ROOT / "config/paper.yaml", "--records", RECORDS, "--bench", BENCH]
     words += ["--transfer", 20_000]
     result = CliRunner().invoke(app, ["forecast", *map(str, words), "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sample_records import make_record
 from test_scores import corpus as pair_corpus
-from toy import QUICK, outputs, sentences, write_rows
+from toy import QUICK, outputs, run, sentences, write_rows
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
 from spikebert.analysis.energy import count_macs
@@ -20,7 +20,8 @@ from spikebert.records.energy import read_energy
 from spikebert.records.records import write_record
 from spikebert.report.compressed_table import COLUMNS, compressed_table, write_compressed
 from spikebert.report.published import Published
-from spikebert.training.steps import Run, finetune, train_tokenizer
+from spikebert.training.steps.finetune import finetune
+from spikebert.training.steps.pretrain import train_tokenizer
 from spikebert.training.tokenization import load_tokenizer
 from spikebert.utils.files import write_json
 
@@ -68,9 +69,8 @@ def test_distilbert_is_a_compressed_model_and_no_teacher(work: Path, tmp_path: P
 def test_a_compressed_model_is_fine_tuned_and_measured(
     work: Path, tmp_path: Path, name: str, corpus: str
 ) -> None:
-    run = Run(f"toy.{name}.base.s1", "toy", "toy sentences", name, "base", 1)
     out = outputs(tmp_path, f"toy.{name}.base.s1")
-    record = finetune(SETTINGS, work / corpus, work / name, run, out)
+    record = finetune(SETTINGS, work / corpus, work / name, run(name), out)
     assert record.model == name
     found = measure_folder(out.out, work / corpus, length=32, limit=4)
     fixed = found.accounts["dense"].fixed
@@ -83,9 +83,8 @@ def test_a_compressed_model_is_fine_tuned_and_measured(
 
 
 def test_torch_counts_the_same_products(work: Path, tmp_path: Path) -> None:
-    run = Run("toy.distilbert.base.s1", "toy", "toy sentences", "distilbert", "base", 1)
     out = outputs(tmp_path, "model")
-    finetune(SETTINGS, work / "corpus", work / "distilbert", run, out)
+    finetune(SETTINGS, work / "corpus", work / "distilbert", run("distilbert"), out)
     model, _ = load(out.out)
     ids = load_tokenizer(out.out)("a warm and funny film", return_tensors="pt")["input_ids"]
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}

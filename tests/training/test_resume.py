@@ -15,7 +15,7 @@ from spikebert.config.settings import TrainingSettings
 from spikebert.data.corpus import write_rows
 from spikebert.training.checkpoints import MINUTES_VARIABLE, Checkpoints, checkpoint_folder
 from spikebert.training.loop import fit
-from spikebert.training.steps import train_tokenizer
+from spikebert.training.steps.pretrain import train_tokenizer
 from spikebert.training.streaming import Stream
 from spikebert.training.tokenization import collator
 

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+import toy
 from toy import MODEL, QUICK, outputs, write_rows
 
 from spikebert.analysis.predict import early_exit_curve, load, predict
@@ -27,10 +28,13 @@ from spikebert.report.accuracy_table import accuracy_table
 from spikebert.report.glue_table import glue_table
 from spikebert.training.distillation import Classifier, types_for
 from spikebert.training.losses import gold_loss, label_loss, logits_loss
-from spikebert.training.steps import Run, direct, finetune, pretrain, stage2
+from spikebert.training.steps.direct import direct
+from spikebert.training.steps.distil import stage2
+from spikebert.training.steps.finetune import finetune
+from spikebert.training.steps.pretrain import pretrain
+from spikebert.training.steps.textcnn import snn_textcnn, textcnn
+from spikebert.training.steps.tfidf import tfidf
 from spikebert.training.teacher_cache import Cache
-from spikebert.training.textcnn import snn_textcnn, textcnn
-from spikebert.training.tfidf import tfidf
 from spikebert.utils.files import write_json
 
 # Metrics, by hand
@@ -153,7 +157,7 @@ def work(tmp_path_factory):
 
 
 def run(dataset, model):
-    return Run(f"{dataset}.{model}.base.s1", dataset, "toy pairs", model, "base", 1)
+    return toy.run(model, dataset, source="toy pairs")
 
 
 def test_a_teacher_of_scores_is_judged_by_correlation(work):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from configured import configure, layout_of
 from safetensors.torch import load_file
 from toy import MODEL, QUICK, make_work, outputs, run, sentences, write_rows
 from transformers import BertConfig, BertForMaskedLM
@@ -23,10 +25,12 @@ from spikebert.records.records import read_record
 from spikebert.training.checkpoints import checkpoint_folder
 from spikebert.training.distillation import MaskedWords
 from spikebert.training.loop import use_bf16
-from spikebert.training.steps import commit, direct, stage1, stage2
+from spikebert.training.steps.direct import direct
+from spikebert.training.steps.distil import stage1, stage2
 from spikebert.training.teacher_cache import Cache
 from spikebert.training.tokenization import load_tokenizer
 from spikebert.utils.files import write_json
+from spikebert.utils.provenance import commit
 
 
 @pytest.fixture(scope="module")
@@ -197,39 +201,36 @@ def test_checkpoints_have_one_writer_and_one_identity(tmp_path):
 def test_killed_training_goes_on_to_the_same_bits(work, tmp_path, number):
     """Stopped in the middle, by a request or by force, and run again: the same files."""
     settings = direct_settings(epochs=40, evaluations=20)
+    options, _ = configure(
+        tmp_path, ("direct",), teachers={"en": {"source": "folder", "path": "base"}},
+        model={k: v for k, v in vars(MODEL).items() if v is not None},
+        steps={"direct": vars(settings)},
+    )  # fmt: skip
+    layout, name = layout_of(tmp_path), "mine.direct.base.s1"
+    for place, source in ((layout.corpus("mine"), "corpus"), (layout.bert("en"), "base")):
+        shutil.copytree(work / source, place)
     whole = direct(
         MODEL, settings, work / "corpus", work / "base", run("direct"), outputs(tmp_path, "whole")
     )
-    arguments = {
-        "--settings": json.dumps({"model": vars(MODEL), "direct": vars(settings)}),
-        "--corpus": work / "corpus",
-        "--tokenizer": work / "base",
-        "--run": json.dumps({k: v for k, v in vars(run("direct")).items() if k != "teacher"}),
-        "--checkpoints": tmp_path / "checkpoints" / "killed",
-        "--out": tmp_path / "killed",
-        "--record": tmp_path / "killed.json",
-        "--predictions": tmp_path / "killed.csv",
-        "--threads": torch.get_num_threads(),
-    }
-    command = [sys.executable, "-m", "spikebert", "direct"]
-    command += [str(part) for pair in arguments.items() for part in pair]
+    record, checkpoints = Path(layout.record(name)), Path(layout.checkpoints(name))
+    command = [sys.executable, "-m", "spikebert", "run", name, *options]
+    command += ["--threads", str(torch.get_num_threads())]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: list((tmp_path / "checkpoints" / "killed").glob("*/checkpoint-*")), process)
+    wait_for(lambda: list(checkpoints.glob("*/checkpoint-*")), process)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == (75 if number == signal.SIGTERM else -signal.SIGKILL)
     if number == signal.SIGTERM:
         assert "run again to go on from there" in errors
-    assert not (tmp_path / "killed.json").exists()
+    assert not record.exists()
     subprocess.run(command, env=environment, check=True, capture_output=True)
-    again = read_record(tmp_path / "killed.json")
-    for name in ("accuracy_dev", "accuracy_test", "steps", "tokens"):
-        assert getattr(again, name) == getattr(whole, name), name
-    for name in ("whole.csv", "whole/model.safetensors"):
-        assert (tmp_path / name.replace("whole", "killed")).read_bytes() == (
-            tmp_path / name
-        ).read_bytes()
+    again = read_record(record)
+    for field in ("accuracy_dev", "accuracy_test", "steps", "tokens"):
+        assert getattr(again, field) == getattr(whole, field), field
+    weights = Path(layout.model(name)) / "model.safetensors"
+    for made, file in ((layout.predictions(name), "whole.csv"), (weights, "whole/" + weights.name)):
+        assert Path(made).read_bytes() == (tmp_path / file).read_bytes()
 
 
 def wait_for(condition, process, seconds=120):

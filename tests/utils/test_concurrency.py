@@ -18,7 +18,7 @@ from spikebert.kernels import ops as kernel
 from spikebert.training.teacher_cache import Cache, ask
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["spikebert.training.steps"])
+CONTEXT.set_forkserver_preload(["spikebert.training.steps.distil"])
 LIMIT_S = 120
 BODY = bytes(range(256)) * 512  # 128 KiB
 SPEC = {

@@ -116,8 +116,8 @@ def test_a_training_of_several_processes_asks_for_a_gpu_each(clone: Path) -> Non
     for rule, kinds in asked(printed).items():
         if rule in TRAINING:
             assert {dict(kind)["gpu"] for kind in kinds} == {"4" if rule == "stage1" else "1"}
-    assert "python -m spikebert launch --processes 4 stage1 --settings" in printed
-    assert "python -m spikebert stage2 --settings" in printed
+    assert "python -m spikebert launch --processes 4 run stage1/en." in printed
+    assert "python -m spikebert run films.spikebert.base.s1 " in printed
 
     config["resources"] = {"textcnn": {"processes": 2}}
     with pytest.raises(UserError, match="processes"):
@@ -182,7 +182,7 @@ def test_pods_run_the_step_in_the_image_beside_the_volume(pods: list[dict[str, A
     assert container["command"] == ["/bin/sh"]
     command = container["args"][1]
     assert "snakemake" in command
-    assert "--target-jobs 'pretrain:language=en'" in command
+    assert "--target-jobs 'pretrain:id=en'" in command
     assert "--default-storage-provider 'fs'" in command
     assert f"'checkpoints={job['shared']}'" in command  # the configuration travels along
     mounts = {m["name"]: m["mountPath"] for m in container["volumeMounts"]}

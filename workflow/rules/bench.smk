@@ -1,8 +1,8 @@
 rule bench:
     """What training and inference cost beside the field's usual build; asked for by name."""
     input:
-        corpus=lambda wildcards: f"<work>/corpora/{first_english_set()}",
-        tokenizer="<work>/teachers/en",
+        corpus=lambda wildcards: layout.corpus(plan.language_sets("en")[0]),
+        tokenizer=layout.bert("en"),
     output:
         json="<results>/bench.json",
         svg="<results>/figures/bench.svg",

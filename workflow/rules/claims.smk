@@ -5,8 +5,8 @@ localrules:
 rule claim_sheet:
     """Which claims of the paper held, and what each part and each changed setting is worth."""
     input:
-        records=[f"<results>/records/{id}.json" for id in RUNS],
-        predictions=[f"<results>/predictions/{id}.csv" for id in RUNS],
+        records=[layout.record(id) for id in RUNS],
+        predictions=[layout.predictions(id) for id in RUNS],
         energy=[rules.energy_table.output.csv] if MEASURED else [],
     output:
         claims=report(
@@ -42,12 +42,8 @@ rule claim_sheet:
     conda:
         "../../envs/spikebert.yaml"
     params:
-        records=repeated("records"),
-        predictions=repeated("predictions"),
-        energy=repeated("energy"),
         datasets=lambda wildcards: captions.notes(plan),
         about=lambda wildcards: captions.about(plan),
-        out=subpath(output.claims, parent=True),
+        options=options,
     shell:
-        "python -m spikebert claims {params.records:q} {params.predictions:q} {params.energy:q}"
-        " --datasets {params.datasets:q} --out {params.out:q} > {log:q} 2>&1"
+        "python -m spikebert table claims {params.options:q} > {log:q} 2>&1"

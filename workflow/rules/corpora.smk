@@ -11,7 +11,7 @@ rule split:
     input:
         lambda wildcards: local_files(plan.datasets[wildcards.dataset]),
     output:
-        directory("<work>/splits/{dataset}"),
+        directory(layout.splits("{dataset}")),
     log:
         "<logs>/split/{dataset}.log",
     # Quick, and everything waits for it.
@@ -20,20 +20,18 @@ rule split:
         "../../envs/spikebert.yaml"
     params:
         content=lambda wildcards: content(plan.datasets[wildcards.dataset]),
-        spec=lambda wildcards, output: canonical(plan.datasets[wildcards.dataset]),
-        cache=CACHE,
+        options=options,
     shell:
-        "python -m spikebert split {wildcards.dataset} --spec {params.spec:q}"
-        " --cache {params.cache:q} --out {output:q} > {log:q} 2>&1"
+        "python -m spikebert split {wildcards.dataset} {params.options:q} > {log:q} 2>&1"
 
 
 rule corpus:
     """Drop the rows that another set of the language tests on, and cap the splits."""
     input:
-        splits="<work>/splits/{dataset}",
+        splits=layout.splits("{dataset}"),
         others=other_splits,
     output:
-        directory("<work>/corpora/{dataset}"),
+        directory(layout.corpus("{dataset}")),
     log:
         "<logs>/corpus/{dataset}.log",
     # Quick, and everything waits for it.
@@ -41,14 +39,11 @@ rule corpus:
     conda:
         "../../envs/spikebert.yaml"
     params:
-        caps=lambda wildcards: canonical(plan.datasets[wildcards.dataset].get("caps", {})),
-        others=repeated("others"),
-        dev=lambda wildcards: (
-            "--keep-dev" if plan.datasets[wildcards.dataset].get("keep_dev") else ""
-        ),
+        caps=lambda wildcards: plan.datasets[wildcards.dataset].get("caps", {}),
+        keep_dev=lambda wildcards: plan.datasets[wildcards.dataset].get("keep_dev", False),
+        options=options,
     shell:
-        "python -m spikebert corpus {wildcards.dataset} --splits {input.splits:q}"
-        " {params.others:q} --caps {params.caps:q} {params.dev} --out {output:q} > {log:q} 2>&1"
+        "python -m spikebert corpus {wildcards.dataset} {params.options:q} > {log:q} 2>&1"
 
 
 rule unlabelled:
@@ -57,8 +52,8 @@ rule unlabelled:
         corpora=lambda wildcards: corpora_of(wildcards.language),
         files=lambda wildcards: local_files(plan.unlabelled[wildcards.language]),
     output:
-        text="<work>/unlabelled/{language}/text.jsonl",
-        stats="<work>/unlabelled/{language}/stats.json",
+        text=layout.text("{language}"),
+        stats=layout.text_stats("{language}"),
     log:
         "<logs>/unlabelled/{language}.log",
     # Quick, and everything waits for it.
@@ -67,24 +62,21 @@ rule unlabelled:
         "../../envs/spikebert.yaml"
     params:
         content=lambda wildcards: content(plan.unlabelled[wildcards.language]),
-        spec=lambda wildcards, output: canonical(plan.unlabelled[wildcards.language]),
-        corpora=repeated("corpora"),
-        cache=CACHE,
-        out=subpath(output.text, parent=True),
+        options=options,
     shell:
-        "python -m spikebert unlabelled {wildcards.language} --spec {params.spec:q}"
-        " --cache {params.cache:q} {params.corpora:q} --out {params.out:q} > {log:q} 2>&1"
+        "python -m spikebert unlabelled {wildcards.language} {params.options:q} > {log:q} 2>&1"
 
 
 rule augment:
     """Masked, swapped and shortened copies of the training rows, and sentences to be labelled."""
     input:
-        corpus="<work>/corpora/{dataset}",
-        text=transferred,
+        unpack(lambda wildcards: JOBS[f"augment/{wildcards.key}"].inputs),
     output:
-        "<work>/augmented/{dataset}/{digest}.s{seed}.jsonl",
+        layout.augmented("{key}"),
     log:
-        "<logs>/augment/{dataset}.{digest}.s{seed}.log",
+        "<logs>/augment/{key}.log",
+    wildcard_constraints:
+        key=one_of(keys("augment")),
     # Quick, and everything waits for it.
     priority: 30
     conda:
@@ -93,21 +85,18 @@ rule augment:
         mem_mb=more_at_retry(plan.resources["augment"].mem_mb),
         runtime=plan.resources["augment"].runtime,
     params:
-        settings=lambda wildcards: augmented_by(wildcards).step("augment"),
-        language=lambda wildcards: augmented_by(wildcards).language,
-        text=repeated("text"),
+        settings=lambda wildcards: JOBS[f"augment/{wildcards.key}"].decisive,
+        options=options,
     shell:
-        "python -m spikebert augment --settings {params.settings:q} --language {params.language}"
-        " --seed {wildcards.seed} --corpus {input.corpus:q} {params.text:q} --out {output:q}"
-        " > {log:q} 2>&1"
+        "python -m spikebert run augment/{wildcards.key} --force {params.options:q} > {log:q} 2>&1"
 
 
 rule leaks:
     """Prove that no test row stands in a file that anything is trained on."""
     input:
-        corpora=[f"<work>/corpora/{name}" for name in plan.used_sets()],
-        against=[f"<work>/unlabelled/{language}/text.jsonl" for language in plan.used_texts()]
-        + [f"<work>/augmented/{key}.jsonl" for key in AUGMENTED],
+        corpora=[layout.corpus(name) for name in plan.used_sets()],
+        against=[layout.text(language) for language in plan.used_texts()]
+        + [layout.augmented(key) for key in keys("augment")],
     output:
         report(
             "<results>/leaks.json",
@@ -129,4 +118,4 @@ rule leaks:
 
 rule corpora:
     input:
-        [f"<work>/corpora/{name}" for name in plan.datasets],
+        [layout.corpus(name) for name in plan.datasets],

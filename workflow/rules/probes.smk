@@ -13,10 +13,10 @@ SENTENCES = [
 rule probe:
     """Attention maps and spikes of the paper's sentences, and the spike rates of a test split."""
     input:
-        model="<work>/models/{id}",
-        corpus=corpus,
+        model=layout.model("{id}"),
+        corpus=lambda wildcards: layout.corpus(run_of(wildcards).dataset),
     output:
-        "<results>/probes/{id}.npz",
+        layout.probe("{id}"),
     log:
         "<logs>/probe/{id}.log",
     wildcard_constraints:
@@ -28,20 +28,22 @@ rule probe:
         mem_mb=more_at_retry(plan.resources["probe"].mem_mb),
         runtime=plan.resources["probe"].runtime,
     params:
+        plugins=plugins,
         sentences=SENTENCES,
     shell:
-        "python -m spikebert probe {input.model:q} {params.sentences:q} --corpus {input.corpus:q}"
+        "python -m spikebert probe {input.model:q} {params.sentences:q} {params.plugins:q}"
+        " --corpus {input.corpus:q}"
         " --split test --limit 200 --blocks 4 --threads {threads} --out {output:q} > {log:q} 2>&1"
 
 
 rule cka:
     """How similar student and teacher are, layer by layer, before and after stage 1."""
     input:
-        student=lambda wildcards: f"<work>/stage1/{PROBED[wildcards.language].stage1}",
-        teacher="<work>/teachers/{language}",
-        text="<work>/unlabelled/{language}/text.jsonl",
+        student=lambda wildcards: layout.stage1(PROBED[wildcards.language].stage1),
+        teacher=layout.bert("{language}"),
+        text=layout.text("{language}"),
     output:
-        "<results>/probes/cka.{language}.npz",
+        layout.cka("{language}"),
     log:
         "<logs>/cka/{language}.log",
     wildcard_constraints:
@@ -52,19 +54,22 @@ rule cka:
     resources:
         mem_mb=more_at_retry(plan.resources["cka"].mem_mb),
         runtime=plan.resources["cka"].runtime,
+    params:
+        plugins=plugins,
     shell:
-        "python -m spikebert cka --student {input.student:q} --teacher {input.teacher:q}"
+        "python -m spikebert cka {params.plugins:q} --student {input.student:q}"
+        " --teacher {input.teacher:q}"
         " --text {input.text:q} --limit 200 --threads {threads} --out {output:q} > {log:q} 2>&1"
 
 
 rule calibration:
     """How sure the student and its teacher are, and where they err, on the test split."""
     input:
-        student="<work>/models/{id}",
-        teacher=source,
-        corpus=corpus,
+        student=layout.model("{id}"),
+        teacher=lambda wildcards: layout.model(run_of(wildcards).teacher),
+        corpus=lambda wildcards: layout.corpus(run_of(wildcards).dataset),
     output:
-        "<results>/probes/calibration.{id}.json",
+        layout.calibration("{id}"),
     log:
         "<logs>/calibration/{id}.log",
     wildcard_constraints:
@@ -76,10 +81,12 @@ rule calibration:
         mem_mb=more_at_retry(plan.resources["calibration"].mem_mb),
         runtime=plan.resources["calibration"].runtime,
     params:
+        plugins=plugins,
         # As the test rows of its record were cut.
         max_length=lambda wildcards: run_of(wildcards).max_length,
     shell:
-        "python -m spikebert calibration --student {input.student:q} --teacher {input.teacher:q}"
+        "python -m spikebert calibration {params.plugins:q} --student {input.student:q}"
+        " --teacher {input.teacher:q}"
         " --corpus {input.corpus:q} --max-length {params.max_length} --threads {threads}"
         " --out {output:q} > {log:q} 2>&1"
 
@@ -87,7 +94,7 @@ rule calibration:
 rule calibration_figure:
     """Reliability diagram and confusion matrices of the English student and its teacher."""
     input:
-        lambda wildcards: f"<results>/probes/calibration.{PROBED['en'].id}.json",
+        lambda wildcards: layout.calibration(PROBED["en"].id),
     output:
         svg=report(
             "<results>/figures/calibration.svg",
@@ -103,17 +110,16 @@ rule calibration_figure:
     params:
         datasets=lambda wildcards: captions.notes(plan),
         about=lambda wildcards: captions.about(plan),
-        out=subpath(output.svg, parent=True),
+        options=options,
     shell:
-        "python -m spikebert calibration-figure --source {input:q} --datasets {params.datasets:q}"
-        " --out {params.out:q} > {log:q} 2>&1"
+        "python -m spikebert figure calibration {params.options:q} > {log:q} 2>&1"
 
 
 rule probe_figures:
     """What the probes saw in the English student."""
     input:
-        probe=lambda wildcards: f"<results>/probes/{PROBED['en'].id}.npz",
-        cka="<results>/probes/cka.en.npz",
+        probe=lambda wildcards: layout.probe(PROBED["en"].id),
+        cka=layout.cka("en"),
     output:
         attention_a=report(
             "<results>/figures/attention_a.svg",
@@ -161,7 +167,6 @@ rule probe_figures:
         datasets=lambda wildcards: captions.notes(plan),
         about=lambda wildcards: captions.about(plan),
         text=lambda wildcards: plan.unlabelled["en"]["description"],
-        out=subpath(output.cka, parent=True),
+        options=options,
     shell:
-        "python -m spikebert probe-figures --probe {input.probe:q} --cka {input.cka:q}"
-        " --datasets {params.datasets:q} --out {params.out:q} > {log:q} 2>&1"
+        "python -m spikebert figure probes {params.options:q} > {log:q} 2>&1"

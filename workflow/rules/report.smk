@@ -15,7 +15,7 @@ localrules:
 rule accuracy_table:
     """Accuracy of every set and model: mean, deviation and interval over seeds."""
     input:
-        records=[f"<results>/records/{id}.json" for id in RUNS],
+        records=[layout.record(id) for id in RUNS],
     output:
         csv=report(
             "<results>/tables/accuracy.csv",
@@ -30,19 +30,17 @@ rule accuracy_table:
     conda:
         "../../envs/spikebert.yaml"
     params:
-        records=repeated("records"),
         datasets=lambda wildcards: captions.notes(plan),
         about=lambda wildcards: captions.about(plan),
-        out=subpath(output.csv, parent=True),
+        options=options,
     shell:
-        "python -m spikebert tables {params.records:q} --datasets {params.datasets:q}"
-        " --out {params.out:q} > {log:q} 2>&1"
+        "python -m spikebert table accuracy {params.options:q} > {log:q} 2>&1"
 
 
 rule accuracy_and_curves:
     """Accuracy beside the paper's, and how the training went."""
     input:
-        records=[f"<results>/records/{id}.json" for id in RUNS],
+        records=[layout.record(id) for id in RUNS],
     output:
         accuracy=report(
             "<results>/figures/accuracy.svg",
@@ -62,19 +60,17 @@ rule accuracy_and_curves:
     conda:
         "../../envs/spikebert.yaml"
     params:
-        records=repeated("records"),
         datasets=lambda wildcards: captions.notes(plan),
         about=lambda wildcards: captions.about(plan),
-        out=subpath(output.accuracy, parent=True),
+        options=options,
     shell:
-        "python -m spikebert figures {params.records:q} --datasets {params.datasets:q}"
-        " --out {params.out:q} > {log:q} 2>&1"
+        "python -m spikebert figure accuracy curves {params.options:q} > {log:q} 2>&1"
 
 
 rule sweep_figures:
     """Figure 3 and more: accuracy against one setting, where variants swept it."""
     input:
-        records=[f"<results>/records/{id}.json" for id in RUNS],
+        records=[layout.record(id) for id in RUNS],
     output:
         timesteps=report(
             "<results>/figures/sweep_timesteps.svg",
@@ -126,20 +122,18 @@ rule sweep_figures:
     conda:
         "../../envs/spikebert.yaml"
     params:
-        records=repeated("records"),
         datasets=lambda wildcards: captions.notes(plan),
         about=lambda wildcards: captions.about(plan),
-        out=subpath(output.beta, parent=True),
+        options=options,
     shell:
-        "python -m spikebert sweep-figures {params.records:q} --datasets {params.datasets:q}"
-        " --out {params.out:q} > {log:q} 2>&1"
+        "python -m spikebert figure sweeps {params.options:q} > {log:q} 2>&1"
 
 
 rule cost_table:
     """What training cost: tokens, time, memory, operations."""
     input:
-        records=[f"<results>/records/{id}.json" for id in RUNS],
-        energies=[f"<results>/energy/{id}.json" for id in MEASURED.values()],
+        records=[layout.record(id) for id in RUNS],
+        energies=[layout.energy(id) for id in MEASURED.values()],
     output:
         csv=report(
             "<results>/tables/training_cost.csv",
@@ -154,24 +148,17 @@ rule cost_table:
     conda:
         "../../envs/spikebert.yaml"
     params:
-        records=repeated("records"),
-        energies=repeated("energies"),
         datasets=lambda wildcards: captions.notes(plan),
         about=lambda wildcards: captions.about(plan),
-        out=subpath(output.csv, parent=True),
+        options=options,
     shell:
-        "python -m spikebert cost-table {params.records:q} {params.energies:q}"
-        " --datasets {params.datasets:q} --out {params.out:q} > {log:q} 2>&1"
+        "python -m spikebert table training_cost {params.options:q} > {log:q} 2>&1"
 
 
 rule glue_table:
     """GLUE beside the paper's row; a set without runs says why."""
     input:
-        records=[
-            f"<results>/records/{id}.json"
-            for id, run in plan.of("teacher", "direct", "spikebert").items()
-            if run.dataset in GLUE_SETS and run.variant == BASE
-        ],
+        records=[layout.record(id) for id in on_glue(plan)],
     output:
         csv=report(
             "<results>/tables/glue.csv",
@@ -186,31 +173,18 @@ rule glue_table:
     conda:
         "../../envs/spikebert.yaml"
     params:
-        records=repeated("records"),
         notes=lambda wildcards: captions.glue(plan),
         about=lambda wildcards: captions.about(plan),
-        out=subpath(output.csv, parent=True),
+        options=options,
     shell:
-        "python -m spikebert glue-table {params.records:q} --notes {params.notes:q}"
-        " --out {params.out:q} > {log:q} 2>&1"
-
-
-COMPARED = captions.compared_sets(plan)
+        "python -m spikebert table glue {params.options:q} > {log:q} 2>&1"
 
 
 rule compressed_table:
     """The student beside compressed BERTs: accuracy, size and energy."""
     input:
-        records=[
-            f"<results>/records/{id}.json"
-            for id, run in plan.of("teacher", *COMPRESSED, "spikebert").items()
-            if run.dataset in COMPARED and run.variant == BASE
-        ],
-        energy=[
-            f"<results>/energy/{id}.json"
-            for (dataset, model), id in MEASURED.items()
-            if dataset in COMPARED and model in ("teacher", *COMPRESSED, "spikebert")
-        ],
+        records=[layout.record(id) for id in compared(plan)],
+        energy=[layout.energy(id) for id in MEASURED.values() if id in compared(plan)],
     output:
         csv=report(
             "<results>/tables/compressed.csv",
@@ -225,14 +199,11 @@ rule compressed_table:
     conda:
         "../../envs/spikebert.yaml"
     params:
-        records=repeated("records"),
-        energy=repeated("energy"),
         notes=lambda wildcards: captions.compression(plan),
         about=lambda wildcards: captions.about(plan),
-        out=subpath(output.csv, parent=True),
+        options=options,
     shell:
-        "python -m spikebert compressed-table {params.records:q} {params.energy:q}"
-        " --notes {params.notes:q} --out {params.out:q} > {log:q} 2>&1"
+        "python -m spikebert table compressed {params.options:q} > {log:q} 2>&1"
 
 
 # Each table by its chapter and its words in the report; its caption is <name>_table.rst.
@@ -275,7 +246,7 @@ rule table_pages:
 
 rule models:
     input:
-        [f"<work>/models/{id}" for id, run in RUNS.items() if run.model != "tfidf"],
+        [layout.model(id) for id, run in RUNS.items() if run.model != "tfidf"],
 
 
 rule records:

@@ -11,19 +11,20 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from ..config.settings import TfidfSettings, digest
-from ..data.text import sides
-from ..records.metrics import headline, scores
-from ..records.predictions import write_predictions
-from ..records.records import Record, write_record
-from .loop import peak_rss_bytes
-from .steps import COMMIT, Corpus, Run, hardware, judge, versions
+from ...config.plan import Run
+from ...config.registry import LANGUAGES
+from ...config.settings import TfidfSettings
+from ...data.text import sides
+from ...records.metrics import headline, scores
+from ...records.records import Record, write_record
+from ..loop import FitResult
+from .common import Corpus, build_record, save_predictions, scored
 
 
 def tfidf_model(language: str, max_ngram: int, c: float, regression: bool = False) -> Pipeline:
-    """Sublinear TF-IDF of words (English) or characters (Chinese, which has no blanks), then
+    """Sublinear TF-IDF of a language's words or, without blanks, characters, then
     logistic regression, or ridge regression of scores, with inverse regularisation `c`."""
-    analyzer = "char" if language == "zh" else "word"
+    analyzer = LANGUAGES[language].ngrams
     pattern = r"(?u)\b\w+\b|[!?]"
     vectors = TfidfVectorizer(
         analyzer=analyzer,
@@ -50,34 +51,30 @@ def tfidf(
     splits = (corpus.train, corpus.dev, corpus.test)
     x = [[" ".join(sides(row)) for row in rows] for rows in splits]
     y = [[row["label"] for row in rows] for rows in splits]
-    scored = []
+    tried = []
     for c in settings.inverse_regularisation:
         model = tfidf_model(language, settings.max_ngram, c, corpus.labels is None)
         answers = model.fit(x[0], y[0]).predict(x[1]).tolist()
-        scored.append((headline(scores(corpus.metric, y[1], answers)), -c, model))
-    best, minus_c, model = max(scored, key=lambda s: s[:2])
-    wall_s = time.perf_counter() - started
-    answers, guesses = (model.predict(texts).tolist() for texts in x[1:])
-    described = {"tfidf": dataclasses.asdict(settings) | {"language": language}}
-    result = Record(
-        **run.without("teacher", "augment"),
-        **(judge(corpus, "dev", y[1], answers) | judge(corpus, "test", y[2], guesses)),
-        n_train=len(y[0]),
-        n_dev=len(y[1]),
-        n_test=len(y[2]),
+        tried.append((headline(scores(corpus.metric, y[1], answers)), -c, model))
+    best, minus_c, model = max(tried, key=lambda s: s[:2])
+    fitted = FitResult(
         steps=0,
         tokens=0,
-        wall_s=round(wall_s, 3),
-        samples_per_s=round(len(y[0]) * len(scored) / wall_s, 3),
-        peak_rss_bytes=peak_rss_bytes(),
-        parameters=int(model[-1].coef_.size + model[-1].intercept_.size),
-        settings=described,
-        settings_digest=digest(described),
-        versions=versions(),
-        commit=COMMIT,
-        hardware=hardware(),
+        samples=len(y[0]) * len(tried),
+        wall_s=time.perf_counter() - started,
         history=[{"C": -minus_c, f"{corpus.metric}_dev": float(best)}],
     )
-    write_predictions(predictions, [row["id"] for row in corpus.test], y[2], guesses)
+    on_dev, on_test = (model.predict(texts).tolist() for texts in x[1:])
+    result = build_record(
+        run,
+        corpus,
+        fitted,
+        {"tfidf": dataclasses.asdict(settings) | {"language": language}},
+        scored(corpus, "dev", on_dev) | scored(corpus, "test", on_test),
+        n_train=len(y[0]),
+        parameters=int(model[-1].coef_.size + model[-1].intercept_.size),
+        upstream={},
+    )
+    save_predictions(predictions, corpus, on_test)
     write_record(record, result)
     return result

@@ -7,16 +7,17 @@ from pathlib import Path
 
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, set_seed
 
-from ..config.settings import SnnTextCnnSettings, TextCnnSettings
-from ..errors import UserError
-from ..models.configuration import SnnTextCnnConfig, TextCnnConfig
-from ..models.loading import POOLER, load_model
-from ..models.textcnn import TextCnnForSequenceClassification, convert
-from ..records.records import Record
-from .distillation import Classifier, copy_embeddings
-from .loop import file_digest
-from .steps import Corpus, Outputs, Run, supervised
-from .tokenization import load_tokenizer
+from ...config.plan import Run
+from ...config.settings import SnnTextCnnSettings, TextCnnSettings
+from ...errors import UserError
+from ...models.configuration import SnnTextCnnConfig, TextCnnConfig
+from ...models.loading import POOLER, load_model
+from ...models.textcnn import TextCnnForSequenceClassification, convert
+from ...records.records import Record
+from ...utils.checksums import tree_digest
+from ..distillation import copy_embeddings
+from ..tokenization import load_tokenizer
+from .common import Corpus, Outputs, Training, train_and_save
 
 
 def textcnn(
@@ -40,17 +41,17 @@ def textcnn(
     if settings.embedding_init == "teacher":
         teacher = load_model(AutoModel, teacher_dir, new=POOLER)
         copy_embeddings(model, teacher, model.config.embedding_std)
-    return supervised(
-        run,
-        corpus,
-        corpus.train,
-        Classifier(model),
-        model,
-        tokenizer,
-        settings,
-        {"textcnn": dataclasses.asdict(settings)},
-        {"corpus": corpus.digest, "teacher": file_digest(teacher_dir)},
-        outputs,
+    return train_and_save(
+        Training(
+            run,
+            corpus,
+            outputs,
+            model,
+            tokenizer,
+            settings,
+            described={"textcnn": dataclasses.asdict(settings)},
+            inputs={"corpus": corpus.digest, "teacher": tree_digest(teacher_dir)},
+        )
     )
 
 
@@ -87,16 +88,16 @@ def snn_textcnn(
             **corpus.label_names,
         ),
     )
-    return supervised(
-        run,
-        corpus,
-        corpus.train,
-        Classifier(model),
-        model,
-        load_tokenizer(textcnn_dir),
-        settings,
-        {"snn_textcnn": dataclasses.asdict(settings)},
-        {"corpus": corpus.digest, "textcnn": file_digest(textcnn_dir)},
-        outputs,
-        {"teacher": None, "textcnn": run.teacher},
+    return train_and_save(
+        Training(
+            run,
+            corpus,
+            outputs,
+            model,
+            load_tokenizer(textcnn_dir),
+            settings,
+            described={"snn_textcnn": dataclasses.asdict(settings)},
+            inputs={"corpus": corpus.digest, "textcnn": tree_digest(textcnn_dir)},
+            upstream={"teacher": None, "textcnn": run.teacher},
+        )
     )

@@ -1,17 +1,18 @@
-"""A job that a warm process runs is to its caller what a fresh process is."""
+"""A job that the fork server runs is to its caller what a fresh process is."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
+from configured import configure, layout_of
 from toy import QUICK, sentences, write_rows
 
-from spikebert import fork_server as warm
+from spikebert import fork_server
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
 ASK = (
@@ -34,14 +35,14 @@ def wait_for(condition, seconds=60):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """A server and the variable that names its socket."""
-    path = tmp_path_factory.mktemp("w") / "warm"
+    path = tmp_path_factory.mktemp("w") / "socket"
     process = subprocess.Popen(
         [sys.executable, "-m", "spikebert.fork_server", str(path)],
         stdin=subprocess.PIPE,
-        env={k: v for k, v in environment().items() if k not in warm.THREADS},
+        env={k: v for k, v in environment().items() if k not in fork_server.THREADS},
     )
     wait_for(path.exists)
-    yield process, {warm.VARIABLE: str(path)}
+    yield process, {fork_server.VARIABLE: str(path)}
     process.stdin.close()
     assert process.wait(60) == 0
     assert not path.parent.exists()
@@ -62,7 +63,7 @@ def start(server, *arguments, folder=None, **changes):
 
 
 def ask(server, *arguments, folder=None, **changes):
-    """The status that a warm copy gives, as text; None where there is none."""
+    """The status that a copy gives, as text; None where there is none."""
     run = subprocess.run(
         [sys.executable, "-c", ASK, *arguments],
         stdout=subprocess.PIPE,
@@ -93,13 +94,13 @@ def blocked(server, tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["tables", "--help"], ["tables"], ["no-such-verb"], ["pages", "none.md"]],
+    [["--help"], ["table", "--help"], ["table"], ["no-such-verb"], ["pages", "none.md"]],
 )
 def test_output_and_status_are_those_of_a_fresh_process(server, tmp_path, arguments):
-    warmed = start(server, *arguments, folder=tmp_path)
-    cold = start(server, *arguments, folder=tmp_path, **{warm.VARIABLE: ""})
-    assert warmed.communicate() == cold.communicate()
-    assert warmed.returncode == cold.returncode
+    copied = start(server, *arguments, folder=tmp_path)
+    fresh = start(server, *arguments, folder=tmp_path, **{fork_server.VARIABLE: ""})
+    assert copied.communicate() == fresh.communicate()
+    assert copied.returncode == fresh.returncode
 
 
 def test_files_lie_where_the_caller_stands(server, tmp_path):
@@ -155,8 +156,8 @@ def test_death_of_the_copy_is_that_of_the_caller(blocked):
     ("arguments", "changes"),
     [
         (["pages", "--help"], {"LANG": "another"}),
-        (["pages", "--help"], {warm.VARIABLE: "/no/such/socket"}),
-        (["pages", "--help"], {warm.VARIABLE: ""}),
+        (["pages", "--help"], {fork_server.VARIABLE: "/no/such/socket"}),
+        (["pages", "--help"], {fork_server.VARIABLE: ""}),
         (["bench", "--help"], {}),
         ([], {}),
     ],
@@ -167,27 +168,34 @@ def test_what_differs_is_left_to_a_fresh_process(server, arguments, changes):
 
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_a_training_gives_the_bits_of_a_fresh_process(server, tmp_path, threads):
-    write_rows(tmp_path / "text.jsonl", sentences(48, 9))
     shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 120}
-    settings = json.dumps({"pretrain": {**QUICK, **shape, "epochs": 2}})
-    for name, changes in (("warm", {}), ("cold", {warm.VARIABLE: ""})):
+    keys = {
+        "unlabelled": {"en": {"description": "d", "files": [], "include_training_rows": True}},
+        "teachers": {"en": {"source": "pretrain"}},
+        "steps": {"pretrain": {**QUICK, **shape, "epochs": 2}},
+    }
+    made = []
+    for name, changes in (("copied", {}), ("fresh", {fork_server.VARIABLE: ""})):
+        folder = tmp_path / name
+        folder.mkdir()
+        options, _ = configure(folder, ("teacher",), **keys)
+        layout = layout_of(folder)
+        write_rows(Path(layout.text("en")), sentences(48, 9))
         verb = start(
             server,
-            *("pretrain", "--settings", settings, "--text", str(tmp_path / "text.jsonl")),
-            *("--checkpoints", str(tmp_path / f"{name}-checkpoints"), "--threads", threads),
-            *("--out", str(tmp_path / name)),
+            *("run", "pretrain/en", *options, "--threads", threads),
             OMP_NUM_THREADS=threads,
             **changes,
         )
-        if name == "warm":
+        if name == "copied":
             wait_for(lambda: copies(server))
         assert verb.wait(120) == 0, verb.stderr.read()
-    made = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("warm", "cold")]
+        made.append((Path(layout.bert("en")) / "model.safetensors").read_bytes())
     assert made[0] == made[1]
 
 
 def test_a_server_leaves_when_nobody_wants_it(tmp_path):
-    path = tmp_path / "w" / "warm"
+    path = tmp_path / "w" / "socket"
     path.parent.mkdir()
     command = [sys.executable, "-m", "spikebert.fork_server", str(path)]
     run = subprocess.run(command, input=b"", timeout=120, check=False)

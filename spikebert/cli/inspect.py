@@ -1,0 +1,249 @@
+"""Verbs that use a trained model, and those that look inside one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from .options import (
+    LOOK,
+    USE,
+    CorpusDir,
+    JsonOut,
+    MaxLength,
+    NpzOut,
+    Plugins,
+    Threads,
+    app,
+    begin,
+    load,
+)
+
+Student = Annotated[Path, typer.Argument(help="A trained student.", file_okay=False)]
+Split = Annotated[Literal["dev", "test"], typer.Option(help="Whose rows.")]
+Json = Annotated[Path | None, typer.Option(help="JSON to write.", dir_okay=False)]
+
+
+@app.command(rich_help_panel=USE)
+def predict(
+    model: Annotated[Path, typer.Argument(help="A trained student, teacher or published folder.")],
+    texts: Annotated[list[str], typer.Argument(help="One or more sentences.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    margin: Annotated[
+        float | None,
+        typer.Option(min=0, help="Stop at the step where two classes are this far apart."),
+    ] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Classify sentences: label, probabilities, and the share of neurons that spike."""
+    load(plugin)
+    from ..analysis.predict import predict as classify
+
+    for text, result in zip(texts, classify(model, texts, margin=margin), strict=True):
+        if as_json:
+            typer.echo(json.dumps({"text": text, **result}, ensure_ascii=False))
+            continue
+        shares = ", ".join(f"{name} {p:.3f}" for name, p in result["probabilities"].items())
+        rate = result["spike_rate"]
+        spikes = "not spiking" if rate is None else f"spike rate {rate:.3f}"
+        if "steps" in result:
+            spikes += f", {result['steps']} step(s)"
+        typer.echo(f"{result['label']}\t{shares}\t{spikes}\t{text}")
+
+
+@app.command("early-exit", rich_help_panel=USE)
+def early_exit(
+    model: Student,
+    corpus: CorpusDir,
+    split: Annotated[Literal["dev", "test"], typer.Option(help="Choose a margin on dev.")] = "dev",
+    margin: Annotated[list[float] | None, typer.Option(min=0, help="One or more.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Sentences at once.")] = 1,
+    threads: Threads = 1,
+    plugin: Plugins = None,
+    out: Json = None,
+) -> None:
+    """Accuracy, time steps and latency where a student stops as soon as its answer is clear."""
+    begin(threads, plugin or [])
+    from ..analysis.predict import early_exit_curve
+
+    margins = margin or [0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 2.0]
+    points = early_exit_curve(model, corpus, split, margins, batch_size=batch_size)
+    if out:
+        from ..utils.files import write_json
+
+        write_json(out, points)
+    typer.echo(f"{'margin':>8}{'accuracy':>10}{'steps':>8}{'ms':>10}")
+    for p in points:
+        typer.echo(
+            f"{p['margin']:8.2f}{p['accuracy']:10.4f}{p['mean_steps']:8.2f}"
+            f"{p['ms_per_sentence']:10.2f}"
+        )
+
+
+@app.command(rich_help_panel=USE)
+def bench(
+    corpus: CorpusDir,
+    tokenizer: Annotated[Path, typer.Option(help="Folder of a tokenizer.", file_okay=False)],
+    layers: Annotated[int, typer.Option(min=1, help="Blocks of the student.")] = 6,
+    width: Annotated[int, typer.Option(min=1, help="Width of the student.")] = 384,
+    heads: Annotated[int, typer.Option(min=1, help="Attention heads; they divide the width.")] = 6,
+    timesteps: Annotated[int, typer.Option(min=1, help="Time steps T.")] = 4,
+    out: Json = None,
+    length: Annotated[int, typer.Option(min=8, help="What the field's build pads to.")] = 128,
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    rounds: Annotated[int, typer.Option(min=1, help="Batches timed, spread over all lengths.")] = 3,
+    quality_steps: Annotated[int, typer.Option(min=1, help="Updates before losses meet.")] = 300,
+    quality_seeds: Annotated[int, typer.Option(min=1, help="Seeds of these updates.")] = 3,
+    threads: Threads = 1,
+    plugin: Plugins = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder of the plot; needs --out.", file_okay=False)
+    ] = None,
+    memory_of: Annotated[str | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Time training and inference beside spikingjelly's neuron, plain layers and a dense BERT."""
+    from ..config.settings import ModelSettings
+
+    shape = ModelSettings(
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        timesteps=timesteps,
+    )
+    begin(threads, plugin or [])
+    from ..analysis import bench as benchmark
+
+    if memory_of:
+        found = benchmark.peak_memory(memory_of, shape, corpus, tokenizer, length, batch_size)
+        typer.echo(json.dumps(found))
+        return
+    from ..utils.files import write_json
+
+    result = benchmark.bench(
+        shape, corpus, tokenizer, length, batch_size, rounds, quality_steps, quality_seeds
+    )
+    if out:
+        write_json(out, result)
+    if out and figures:
+        from ..report.bench_figure import write_bench
+        from ..report.published import Published
+
+        write_bench(Published(bench=out), figures)
+    typer.echo(benchmark.summary(result))
+
+
+@app.command(rich_help_panel=LOOK)
+def attention(
+    model: Student,
+    text: Annotated[str, typer.Argument(help="One sentence.")],
+    out: Annotated[Path, typer.Option(help="SVG to draw; a PNG comes beside it.", dir_okay=False)],
+    block: Annotated[int | None, typer.Option(min=1, help="Which block, not the last.")] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Draw which tokens of a sentence attend to which."""
+    load(plugin)
+    from ..analysis.inspection import attention as look
+    from ..report.probe_figures import write_attention
+
+    write_attention(look(model, text), out, block)
+
+
+@app.command(rich_help_panel=LOOK)
+def probe(
+    model: Student,
+    out: NpzOut,
+    texts: Annotated[list[str] | None, typer.Argument(help="Sentences to look at.")] = None,
+    corpus: Annotated[Path | None, typer.Option(help="Corpus to take spike rates of.")] = None,
+    split: Annotated[Literal["train", "dev", "test"], typer.Option()] = "test",
+    limit: Annotated[int, typer.Option(min=1, help="Rows of the corpus.")] = 200,
+    blocks: Annotated[
+        int | None, typer.Option(min=1, help="Keep the maps of the last blocks only.")
+    ] = None,
+    threads: Threads = 1,
+    plugin: Plugins = None,
+) -> None:
+    """Save attention maps and spikes of sentences, and the spike rates of a corpus."""
+    begin(threads, plugin or [])
+    from ..analysis.inspection import probe as step
+
+    step(model, out, texts or [], corpus, split, limit, blocks)
+
+
+@app.command(rich_help_panel=LOOK)
+def cka(
+    student: Annotated[Path, typer.Option(help="Folder made by `stage1`.", file_okay=False)],
+    teacher: Annotated[Path, typer.Option(help="Its pre-trained BERT.", file_okay=False)],
+    text: Annotated[Path, typer.Option(help="Unlabelled rows.", dir_okay=False)],
+    out: NpzOut,
+    limit: Annotated[int, typer.Option(min=1, help="Rows of the text.")] = 200,
+    threads: Threads = 1,
+    plugin: Plugins = None,
+) -> None:
+    """Save how similar student and teacher are, layer by layer, before and after stage 1."""
+    begin(threads, plugin or [])
+    from ..analysis.inspection import cka as step
+
+    step(student, teacher, text, out, limit)
+
+
+@app.command(rich_help_panel=LOOK)
+def calibration(
+    student: Annotated[Path, typer.Option(help="A trained student.", file_okay=False)],
+    teacher: Annotated[Path, typer.Option(help="Its fine-tuned teacher.", file_okay=False)],
+    corpus: CorpusDir,
+    out: JsonOut,
+    split: Split = "test",
+    max_length: MaxLength = 512,
+    threads: Threads = 1,
+    plugin: Plugins = None,
+) -> None:
+    """Save how sure student and teacher are, how often they are right, and on which rows both err.
+
+    The expected calibration error is that of Guo et al. (2017), over 15 bins of confidence.
+    """
+    begin(threads, plugin or [])
+    from ..analysis.inspection import calibration as step
+    from ..records.calibration import read_calibration
+
+    step(student, teacher, corpus, out, split, max_length)
+    found = read_calibration(out)
+    for name, model in found["models"].items():
+        typer.echo(
+            f"{name}: accuracy {model['accuracy']:.4f}, mean confidence {model['confidence']:.4f}, "
+            f"ECE {model['ece']:.4f}"
+        )
+    typer.echo(f"same answer on {found['together']['agree']:.4f} of {found['rows']:,} rows")
+
+
+@app.command(rich_help_panel=LOOK)
+def energy(
+    model: Annotated[Path, typer.Argument(help="A trained student or teacher.", file_okay=False)],
+    corpus: CorpusDir,
+    out: JsonOut,
+    split: Split = "test",
+    length: Annotated[int, typer.Option(min=1, help="Fixed length to account for, too.")] = 128,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many sentences.")] = None,
+    max_length: MaxLength = 512,
+    threads: Threads = 1,
+    plugin: Plugins = None,
+) -> None:
+    """Count operations and spikes of a model on a corpus, and what they cost in energy."""
+    begin(threads, plugin or [])
+    from dataclasses import asdict
+
+    from ..analysis.energy_corpus import measure_folder
+    from ..utils.files import write_json
+
+    record = measure_folder(model, corpus, split, length, limit, max_length)
+    write_json(out, asdict(record))
+    typer.echo(f"{'convention':<12}{'length':>8}{'MACs':>12}{'SOPs':>12}{'microjoules':>13}")
+    for name, account in record.accounts.items():
+        for size, cost in (("real", account.real), (str(length), account.fixed)):
+            if cost:
+                typer.echo(
+                    f"{name:<12}{size:>8}{cost.macs:12.4g}{cost.sops:12.4g}"
+                    f"{cost.energy_pj / 1e6:13.4g}"
+                )
