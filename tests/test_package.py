@@ -99,8 +99,8 @@ def test_every_imported_package_is_a_dependency():
     imported = set().union(*map(imported_packages, sources)) - set(sys.stdlib_module_names)
     owners = packages_distributions()
     needed = {owners[name][0].lower().replace("_", "-") for name in imported - {"spikebert"}}
-    # The one extra that a module imports, where it is used: `spikebert bench`.
-    extra = names_of(PROJECT["project"]["optional-dependencies"]["bench"])
+    # The one extra that a module imports, where it is used: neurons named sj.<class>.
+    extra = names_of(PROJECT["project"]["optional-dependencies"]["train"])
     assert needed - names_of(PROJECT["project"]["dependencies"]) == extra
 
 

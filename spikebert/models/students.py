@@ -45,6 +45,21 @@ def new_student(
     )
 
 
+def check_student(model: ModelSettings) -> None:
+    """Build a student as small as can be, so that what its neuron, surrogate, encoder or attention
+    does not take is said before any data is read.
+
+    Raises:
+        UserError: one of them is unknown or takes other arguments, or spikingjelly is missing.
+    """
+    heads = model.num_attention_heads
+    small = dataclasses.replace(
+        model, hidden_size=heads, num_hidden_layers=1, max_position_embeddings=1, mlp_ratio=1.0
+    )
+    with torch.random.fork_rng(devices=[]):
+        SpikeBertModel(SpikeBertConfig(**dataclasses.asdict(small), vocab_size=2))
+
+
 def describe(model: ModelSettings, dense: bool) -> dict[str, Any]:
     """The settings of the model that a student of this kind depends on."""
     values = dataclasses.asdict(model)

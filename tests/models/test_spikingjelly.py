@@ -8,12 +8,14 @@ import torch
 
 from spikebert.analysis.early_exit import exit_early
 from spikebert.analysis.energy import measure
+from spikebert.config.settings import ModelSettings
 from spikebert.errors import UserError
 from spikebert.models.configuration import SpikeBertConfig
 from spikebert.models.fuse import fuse
 from spikebert.models.modeling import SpikeBertForSequenceClassification
 from spikebert.models.neurons import LIF, SURROGATES, build_neuron
 from spikebert.models.neurons.spikingjelly import OURS, surrogate_derivative
+from spikebert.models.students import check_student
 
 SMALL = {
     "vocab_size": 37,
@@ -189,6 +191,14 @@ def test_a_surrogate_of_ones_own_serves_their_neuron(monkeypatch):
 def test_mistakes_are_named_before_anything_is_read(settings, text):
     with pytest.raises(UserError, match=text):
         student(**settings)
+    with pytest.raises(UserError, match=text):
+        check_student(ModelSettings(**settings))
+
+
+def test_a_student_is_checked_without_a_trace():
+    before = torch.get_rng_state()
+    check_student(ModelSettings(neuron="sj.GatedLIFNode", encoder="lif"))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_without_the_library_it_says_how_to_get_it(monkeypatch):
