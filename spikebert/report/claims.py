@@ -287,8 +287,9 @@ def read_energy(path: str | Path) -> pd.DataFrame:
         UserError: one of them is missing, or an energy is no number.
     """
     try:
-        return pd.read_csv(path, usecols=list(ENERGY_COLUMNS), dtype={"energy_pj": float})
-    except (OSError, ValueError) as error:
+        # All columns are read: a row of too many is a mistake, which `usecols` passes over.
+        return pd.read_csv(path, dtype={"energy_pj": float})[list(ENERGY_COLUMNS)]
+    except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"table of energy {path}",
             expected=f"CSV with the columns {', '.join(ENERGY_COLUMNS)}, energies as numbers",

@@ -13,7 +13,6 @@ from spikebert.training.trainer import ExactTrainer
 PRIVATE = {
     "_get_train_sampler": (False, []),
     "_get_eval_sampler": (True, ["eval_dataset"]),
-    "_clip_grad_norm": (True, ["model"]),
     "_track_num_input_tokens": (True, ["inputs"]),
     "_save_checkpoint": (True, ["model", "trial"]),
     "_save_optimizer_and_scheduler": (False, ["output_dir"]),
