@@ -15,6 +15,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from spikebert.data import download as sources
 from spikebert.kernels import ops as kernel
+from spikebert.kernels.build import compiler
 from spikebert.training.teacher_cache import Cache, ask
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -216,7 +217,7 @@ def spikes(cache):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(kernel.compiler() is None, reason="needs a C++ compiler")
+@pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler")
 def test_the_kernel_is_built_whole_by_many_and_after_a_kill(tmp_path):
     killed_when(lambda: any(tmp_path.glob("spikebert/.kernel-*")), spikes, tmp_path)
     assert not list(tmp_path.glob("spikebert/*.so"))
