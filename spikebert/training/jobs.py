@@ -220,8 +220,12 @@ def _start(job: Job, cache: Cache | None) -> None:
         tfidf(own, path["corpus"], run.language, run, path["record"], path["predictions"])
         return
 
+    from ..models.students import check_student
     from .steps import direct, distil, finetune, pretrain, textcnn
     from .steps.common import Outputs
+
+    if "model" in built:
+        check_student(built["model"])
 
     outputs: Any = job.run and Outputs(
         checkpoints, path["model"], path["record"], path["predictions"]
