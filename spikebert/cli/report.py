@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,9 +65,9 @@ def published(plan: Plan, layout: Layout, name: str) -> Published:
         energies=energies,
         energy_table=layout.table("energy") if energies else None,
         bench=layout.bench,
-        notes=json.loads(captions.notes(plan)),
-        glue=json.loads(captions.glue(plan)),
-        compression=json.loads(captions.compression(plan)),
+        notes=captions.notes(plan),
+        glue=captions.glue(plan),
+        compression=captions.compression(plan),
         **looks,
     )
 

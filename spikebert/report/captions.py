@@ -5,30 +5,30 @@ The workflow calls these functions while it parses, so nothing heavy is imported
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config.datasets import ACCURACY, GLUE_SETS, metric_of
 from ..config.plan import Plan, Run
 from ..config.registry import BASE, COMPRESSED
 from ..config.settings import STEPS
 
+if TYPE_CHECKING:
+    from .published import Notes
+
 GLUE_KEY = "glue"  # under unavailable: why the run has no set of GLUE
 NOT_CONFIGURED = "not configured in this run"
 
 
-def notes(plan: Plan) -> str:
-    """JSON of what tables and figures say of each set, in their order."""
-    used = {
-        name: {
-            "source": plan.datasets[name]["description"],
-            "analogue": is_analogue(plan.datasets[name]),
-        }
-        for name in plan.used_sets()
+def notes(plan: Plan) -> Notes:
+    """What tables and figures say of each set, in their order."""
+    used = {name: plan.datasets[name] for name in plan.used_sets()}
+    said = {
+        name: {"source": spec["description"], "analogue": is_analogue(spec)}
+        for name, spec in used.items()
     }
     absent = {name: {"source": reason, "analogue": False} for name, reason in absent_sets(plan)}
-    return json.dumps({**used, **absent}, ensure_ascii=False)
+    return {**said, **absent}
 
 
 def about(plan: Plan) -> list[str]:
@@ -60,9 +60,9 @@ def absent_sets(plan: Plan) -> list[tuple[str, str]]:
     return [(name, reason) for name, reason in plan.unavailable.items() if name not in others]
 
 
-def glue(plan: Plan) -> str:
-    """JSON of what the table of GLUE says of each of its sets: what it is and how it is judged
-    and split or, where it has no runs, why."""
+def glue(plan: Plan) -> Notes:
+    """What the table of GLUE says of each of its sets: what it is and how it is judged and split
+    or, where it has no runs, why."""
     used = plan.used_sets()
     reason = plan.unavailable.get(GLUE_KEY, NOT_CONFIGURED)
     notes: dict[str, dict[str, Any]] = {}
@@ -77,12 +77,12 @@ def glue(plan: Plan) -> str:
                 "analogue": is_analogue(spec),
                 "test": ", ".join(sorted(tested)),
             }
-    return json.dumps(notes, ensure_ascii=False)
+    return notes
 
 
-def compression(plan: Plan) -> str:
-    """JSON of what the table of compressed models says: of each set whether it is a stand-in,
-    of each model its name or why the run lacks it."""
+def compression(plan: Plan) -> dict[str, Notes]:
+    """What the table of compressed models says: of each set whether it is a stand-in, of each
+    model its name or why the run lacks it."""
     teacher = plan.teachers.get("en", {})
     itself = ", itself a compressed BERT" if teacher.get("compressed") else ""
     models = {"teacher": {"description": f"{teacher.get('description', 'BERT')}{itself}"}}
@@ -103,7 +103,7 @@ def compression(plan: Plan) -> str:
     words = " or ".join(f"{blocks} blocks of width {width}" for blocks, width in sorted(shapes))
     models["spikebert"] = {"description": f"spiking student, both stages ({words or 'none'})"}
     sets = {name: {"analogue": is_analogue(plan.datasets[name])} for name in compared}
-    return json.dumps({"datasets": sets, "models": models}, ensure_ascii=False)
+    return {"datasets": sets, "models": models}
 
 
 def compared_sets(plan: Plan) -> list[str]:

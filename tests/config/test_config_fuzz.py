@@ -93,7 +93,7 @@ def plan_or_error(config: dict[str, Any]) -> Plan | None:
     for spec in made.datasets.values():
         content(spec).encode()
     assert isinstance(made.threads, int)
-    captions.notes(made).encode()
+    json.dumps(captions.notes(made), ensure_ascii=False).encode()
     captions.about(made)
     return made
 

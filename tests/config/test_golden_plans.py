@@ -26,9 +26,10 @@ def digests(plan: Plan) -> dict[str, str]:
         told[kind] = [[name, content(spec), spec.get("caps")] for name, spec in specs.items()]
     told["pretrain"] = [step_settings("pretrain", plan.settings)]
     told["notes"] = [
-        captions.notes(plan),
-        captions.glue(plan),
-        captions.compression(plan),
+        *(
+            json.dumps(words(plan), ensure_ascii=False)
+            for words in (captions.notes, captions.glue, captions.compression)
+        ),
         captions.about(plan),
     ]
     return {name: digest(parts) for name, parts in told.items()}

@@ -56,7 +56,7 @@ def test_shipped_configurations_are_plans(path: Path) -> None:
         "chnsenti",
         "waimai",
     }
-    about = json.loads(captions.glue(made))
+    about = captions.glue(made)
     reasons = [bool(note.get("reason")) for note in about.values()]
     assert list(about) == list(GLUE)
     assert set(reasons) == {path.name != "paper.yaml"}
@@ -64,7 +64,7 @@ def test_shipped_configurations_are_plans(path: Path) -> None:
 
 def test_glue_at_the_papers_scale_is_judged_as_glue_is() -> None:
     made = make_plan(yaml.safe_load((ROOT / "config/paper.yaml").read_text("utf-8")))
-    about = json.loads(captions.glue(made))
+    about = captions.glue(made)
     assert {name: note["metric"] for name, note in about.items()} == {
         **dict.fromkeys(GLUE, "accuracy"),
         "glue_cola": "matthews",
@@ -110,14 +110,14 @@ def test_table_of_compressed_models_says_what_is_there_and_why_not() -> None:
         teachers={"en": teacher},
         unavailable={"distilbert": "no offline source"},
     )
-    about = json.loads(captions.compression(made))
+    about = captions.compression(made)
     assert about["datasets"] == {"films": {"analogue": False}}
     models = about["models"]
     assert models["teacher"]["description"] == "MiniLM, itself a compressed BERT"
     assert models["distilbert"]["reason"] == "no offline source"
     assert models["tinybert"]["description"] == "TinyBERT 4"
     assert "1 blocks of width 16" in models["spikebert"]["description"]
-    assert json.loads(captions.notes(made)).keys() == {"films"}  # no row of the accuracy table
+    assert captions.notes(made).keys() == {"films"}  # no row of the accuracy table
     judged = {"films": {**TINY["datasets"]["films"], "metric": "f1"}}
     assert captions.compared_sets(plan([{"models": ["spikebert"]}], datasets=judged)) == []
     plain = {key: value for key, value in teacher.items() if key != "compressed"}
@@ -364,7 +364,7 @@ def test_local_files_are_found_in_every_kind_of_spec() -> None:
 
 
 def test_notes_list_used_and_unavailable_sets_in_order() -> None:
-    notes = json.loads(captions.notes(plan([{"models": ["tfidf"]}])))
+    notes = captions.notes(plan([{"models": ["tfidf"]}]))
     assert list(notes) == ["films", "waimai"]
     assert notes["waimai"] == {"source": "no offline source", "analogue": False}
 
