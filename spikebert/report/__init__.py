@@ -7,11 +7,10 @@ and a folder. Nothing is imported before it is needed.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from .published import Published
 
 # By name: the module of this room and the function in it. `claims` writes ablation and variants,
@@ -38,3 +37,14 @@ def write_output(place: str, run: Published, out: Path) -> None:
     """Write one of the tables or figures above into the folder `out`."""
     module, function = place.split(":")
     getattr(import_module(f".{module}", __name__), function)(run, out)
+
+
+def filled(template: str, **values: Any) -> str:
+    """A template of this folder with its values."""
+    from jinja2 import Environment, FileSystemLoader
+
+    folder = FileSystemLoader(Path(__file__).parent)
+    places = Environment(
+        loader=folder, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    return places.get_template(template).render(**values)

@@ -10,17 +10,14 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader
 
 from .._version import __version__
 from ..config.settings import ModelSettings
 from ..records.energy import EnergyRecord
 from ..records.metrics import summarise
 from ..records.records import Record
-from . import accuracy_table, energy_table
+from . import accuracy_table, energy_table, filled
 from .published import is_proxy
 
 CARD = "README.md"
@@ -106,16 +103,12 @@ def write_card(facts: Facts) -> str:
     """The text of the card, its metadata read back by the hub's own class."""
     from huggingface_hub import ModelCard
 
-    folder = FileSystemLoader(Path(__file__).parent)
-    templates = Environment(
-        loader=folder, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    templates.filters["source"] = _source
     record, account = facts.record, facts.account
     accuracies = accuracy_table.accuracy_table(facts.records, facts.notes)
     same_set = [one for one in facts.energies if account and one.dataset == account.dataset]
     energies = energy_table.energy_table(same_set, facts.notes)
-    text = templates.get_template(TEMPLATE).render(
+    text = filled(
+        TEMPLATE,
         facts=facts,
         metadata=metadata(facts).to_yaml(),
         record=record,
@@ -127,6 +120,7 @@ def write_card(facts: Facts) -> str:
         settings=json.dumps(facts.settings, indent=1, ensure_ascii=False) if facts.settings else "",
         paper_size=PAPER_SIZE,
         proxy=PROXY,
+        source=_source,
     )
     ModelCard(text)
     return text

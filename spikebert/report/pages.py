@@ -1,30 +1,18 @@
 """Tables as web pages: one file each, with nothing to load, for the report.
 
-A page holds the Markdown table that a run publishes, and its notes.
+A page holds the Markdown table that a run publishes, and its notes; its frame is page.html.j2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from html import escape
 from pathlib import Path
 
 from markdown_it import MarkdownIt
 
 from ..errors import UserError
 from ..utils.files import write_text
-
-STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem; color: #1e293b; }
-h1 { font-size: 1.2rem; }
-.sheet { overflow-x: auto; }
-table { width: max-content; border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .7rem; vertical-align: top; max-width: 22rem; }
-thead th { border-top: 2px solid; border-bottom: 1px solid; }
-tbody tr:last-child td { border-bottom: 2px solid; }
-tbody tr:nth-child(even) { background: #f1f5f9; }
-p { max-width: 60rem; font-size: .9rem; }
-"""
+from . import filled
 
 
 def page(markdown: str, title: str) -> str:
@@ -41,14 +29,7 @@ def page(markdown: str, title: str) -> str:
             got=markdown[:60] or "nothing",
             fix="name a file of results/<run>/tables",
         )
-    body = body.replace("<table>", '<div class="sheet"><table>').replace(
-        "</table>", "</table></div>"
-    )
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n"
-        f"<body>\n<h1>{escape(title)}</h1>\n{body}</body>\n</html>\n"
-    )
+    return filled("page.html.j2", title=title, body=body)
 
 
 def write_pages(tables: Iterable[str | Path], out: str | Path) -> None:
