@@ -9,10 +9,10 @@ rounds. Memory is the peak of a process of its own for each build.
 from __future__ import annotations
 
 import contextlib
-import json
-import subprocess
-import sys
+import dataclasses
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any
@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
+from tabulate import tabulate
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from ..config.settings import ModelSettings
 from ..models.attention import product
-from ..models.flops import product_macs, product_shapes, training_macs
+from ..models.flops import product_macs, product_shapes, scaled_update, training_macs
 from ..training.loop import keep_freed_memory, use_bf16
 from ..training.tokenization import load_tokenizer
 from ..utils.provenance import COMMIT, hardware, peak_rss_bytes, versions
@@ -149,27 +150,18 @@ def peak_memory(
 
 
 def memory_by_timesteps(
-    shape: dict[str, Any], arguments: Sequence[str], builds: Sequence[str], steps: Sequence[int]
+    shape: ModelSettings, corpus: Path, tokenizer: Path, length: int, size: int
 ) -> dict[str, dict[str, dict[str, int]]]:
-    """`peak_memory` of each build and T, each in a process of its own."""
-    found: dict[str, dict[str, dict[str, int]]] = {}
-    for build in builds:
-        for timesteps in steps:
-            command = [sys.executable, "-m", "spikebert", "bench", "--memory-of", build]
-            size = {
-                "--layers": shape["num_hidden_layers"],
-                "--width": shape["hidden_size"],
-                "--heads": shape["num_attention_heads"],
-                "--timesteps": timesteps,
-            }
-            run = subprocess.run(
-                [*command, *(str(word) for pair in size.items() for word in pair), *arguments],
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            value = json.loads(run.stdout.splitlines()[-1])
-            found.setdefault(build, {})[str(timesteps)] = value
+    """`peak_memory` of ours and the field's build at T 1 and 4, each in a process of its own."""
+    found: dict[str, dict[str, dict[str, int]]] = {"ours": {}, "field": {}}
+    threads = (torch.get_num_threads(),)
+    for build, by_steps in found.items():
+        for timesteps in (1, 4):
+            at = dataclasses.replace(shape, timesteps=timesteps)
+            fresh = get_context("spawn")
+            with ProcessPoolExecutor(1, fresh, torch.set_num_threads, threads) as pool:
+                job = pool.submit(peak_memory, build, at, corpus, tokenizer, length, size)
+                by_steps[str(timesteps)] = job.result()
     return found
 
 
@@ -191,22 +183,14 @@ def scaling(
 ) -> dict[str, Any]:
     """Seconds of an update of ours against T, N, D and B, one varied at a time, and the exponents.
 
-    The point they start from: 2 blocks x 128, T 4, 32 tokens, 32 sentences.
+    The point they start from is that of `scaled_update`.
     """
-    start = {"timesteps": 4, "tokens": 32, "hidden_size": 128, "batch_size": 32}
     found = {}
     for axis, values in axes.items():
         times = []
         for value in values:
-            at = {**start, axis: value}
-            shape = ModelSettings(
-                hidden_size=at["hidden_size"],
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                timesteps=at["timesteps"],
-            )
+            shape, *size = scaled_update(axis, value)
             build = Build.make("ours", shape, tokenizer)
-            size = (at["batch_size"], at["tokens"])
             generator = torch.Generator().manual_seed(0)
             batch = {
                 "input_ids": torch.randint(1, len(tokenizer), size, generator=generator),
@@ -312,18 +296,14 @@ def bench(
     quality_seeds: int = 3,
 ) -> dict[str, Any]:
     """Everything above, as one JSON value."""
-    described = vars(shape)
-    arguments = ["--corpus", str(corpus), "--tokenizer", str(tokenizer)]
-    arguments += ["--length", str(length), "--batch-size", str(size)]
-    arguments += ["--threads", str(torch.get_num_threads())]
     # First of all: later this process holds the memory that the field's build took.
-    memory = memory_by_timesteps(described, arguments, ("ours", "field"), (1, 4))
+    memory = memory_by_timesteps(shape, corpus, tokenizer, length, size)
     keep_freed_memory()
     words = load_tokenizer(tokenizer)
     batches = read_batches(corpus, "train", words, size, length)
     builds = [Build.make(name, shape, words) for name in BUILDS]
     found: dict[str, Any] = {
-        "shape": described,
+        "shape": vars(shape),
         "padded_to": length,
         **interleaved(builds, batches, shape, length, rounds),
         "latency": {b.name: latency(b, batches, 5) for b in builds if not b.padded},
@@ -337,51 +317,41 @@ def bench(
 
 
 def summary(found: dict[str, Any]) -> str:
-    """The record in words, for a terminal."""
-    shape, memory = found["shape"], found["memory"]
-    lines = [
-        f"{shape['num_hidden_layers']} blocks x {shape['hidden_size']}, T {shape['timesteps']}, "
-        f"{found['batch_size']} sentences of {found['tokens']:.0f} tokens (mean, with padding), "
-        f"field padded to {found['padded_to']}; {found['hardware']}",
-        f"{'build':8}{'training':>14}{'ours is':>10}{'inference':>14}   sentences/s",
+    """The record in tables and words, for a terminal."""
+    shape, orders, quality = found["shape"], found["attention"], found["quality"]
+    builds = [
+        (name, 1 / spent, found["speedup"][name], 1 / found["inference_s_per_sentence"][name])
+        for name, spent in found["training_s_per_sentence"].items()
     ]
-    for name, spent in found["training_s_per_sentence"].items():
-        asked = found["inference_s_per_sentence"][name]
-        faster = found["speedup"][name]
-        lines.append(f"{name:8}{1 / spent:14.1f}{faster:9.2f}x{1 / asked:14.1f}")
-    lines.append(
-        f"a step of ours over its products alone: {found['over_floor']:.2f} "
-        f"({2e-9 * found['floor_macs_per_s']:.0f} GFLOP/s)"
-    )
-    for steps in memory["ours"]:
-        ours, field = (memory[name][steps] for name in ("ours", "field"))
-        lines.append(
-            f"peak memory at T {steps}: ours {ours['peak_bytes'] / 2**20:.0f} MiB "
-            f"({ours['held_bytes'] / 2**20:.0f} between updates), "
-            f"field {field['peak_bytes'] / 2**20:.0f} ({field['held_bytes'] / 2**20:.0f})"
-        )
-    for axis, value in found["scaling"].items():
-        lines.append(f"time of an update ~ {axis}^{value['exponent']:.2f}")
-    orders = found["attention"]
-    ratios = [a / b for a, b in zip(*(orders[order]["ms"] for order in ORDERS), strict=True)]
-    lines.append(
-        "time of (Q K^T) V over that of Q (K^T V): "
-        + ", ".join(f"{r:.2f} at {n}" for n, r in zip(orders["lengths"], ratios, strict=True))
-        + f" tokens; {'equal' if all(orders['equal']) else 'NOT EQUAL'} values"
-    )
-    quality = found["quality"]
-    lines.append(
-        f"loss on dev after {quality['steps']} updates: "
-        + ", ".join(
-            f"{name} {quality[name]['loss_dev']:.4f} ± {quality[name]['standard_error']:.4f} "
-            f"({len(quality[name]['losses'])} seeds)"
-            for name in ("ours", "field_masked", "field")
-        )
-    )
+    memory = [
+        (build, steps, *(used[name] / 2**20 for name in ("peak_bytes", "held_bytes")))
+        for build, by_steps in found["memory"].items()
+        for steps, used in by_steps.items()
+    ]
+    growths = [(f"{axis}^p", value["exponent"]) for axis, value in found["scaling"].items()]
+    losses = [
+        (name, quality[name]["loss_dev"], quality[name]["standard_error"])
+        for name in ("ours", "field_masked", "field")
+    ]
     gap = quality["difference"]
-    if gap["standard_error"] is not None:
-        lines.append(
-            "ours less the field's build with its mask, by seed: "
-            f"{gap['mean']:+.4f} ± {gap['standard_error']:.4f}"
-        )
-    return "\n".join(lines)
+    losses.append(("ours - field_masked, by seed", gap["mean"], gap["standard_error"]))
+    ratios = [a / b for a, b in zip(*(orders[order]["ms"] for order in ORDERS), strict=True)]
+    at = ", ".join(f"{r:.2f} at {n}" for n, r in zip(orders["lengths"], ratios, strict=True))
+    tables = (
+        (builds, ("build", "sentences/s trained", "ours is faster", "classified"), ".2f"),
+        (memory, ("build", "T", "peak of an update (MiB)", "between updates"), ".0f"),
+        (growths, ("time of an update", "p"), ".2f"),
+        (losses, (f"after {quality['steps']} updates", "loss on dev", "error"), ".4f"),
+    )
+    return "\n\n".join(
+        [
+            f"{shape['num_hidden_layers']} blocks x {shape['hidden_size']}, T {shape['timesteps']},"
+            f" {found['batch_size']} sentences of {found['tokens']:.0f} tokens (mean, with "
+            f"padding), field padded to {found['padded_to']}; {found['hardware']}",
+            *(tabulate(rows, headers, floatfmt=form) for rows, headers, form in tables),
+            f"a step of ours over its products alone: {found['over_floor']:.2f} "
+            f"({2e-9 * found['floor_macs_per_s']:.0f} GFLOP/s)",
+            f"time of (Q K^T) V over that of Q (K^T V): {at} tokens; "
+            f"{'equal' if all(orders['equal']) else 'NOT EQUAL'} values",
+        ]
+    )

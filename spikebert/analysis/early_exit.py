@@ -8,11 +8,11 @@ neurons are handed from step to step.
 
 from __future__ import annotations
 
+import contextlib
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -56,12 +56,10 @@ def check_states(model: nn.Module, input_ids: Tensor) -> None:
     def note(name: str) -> Callable[..., None]:
         return lambda _, given, out: seen.update({name: (given[0], out[0])})
 
-    handles = [layer.register_forward_hook(note(name)) for name, layer in layers.items()]
-    try:
+    with contextlib.ExitStack() as hooks:
+        for name, layer in layers.items():
+            hooks.enter_context(layer.register_forward_hook(note(name)))
         model(input_ids)
-    finally:
-        for handle in handles:
-            handle.remove()
     for name, calls in seen.items():
         if not _carries_state(layers[name], *calls):
             raise UserError(
@@ -102,8 +100,7 @@ def exit_early(
     return sums / used[:, None], used
 
 
-@dataclass(frozen=True)
-class ExitPoint:
+class ExitPoint(NamedTuple):
     """What one margin gives on labelled rows."""
 
     margin: float

@@ -170,7 +170,6 @@ def watch(
     Layers with hooks on them run in their plain form meanwhile, see `models.fuse`.
     """
     layers: Layers = {}
-    handles = []
 
     def enter(name: str, x: Tensor, macs: int) -> None:
         note(layers.setdefault(name, Layer()), x.detach(), macs, time_first, timesteps)
@@ -190,21 +189,19 @@ def watch(
         return hook
 
     quick = torch.backends.mha.get_fastpath_enabled()  # it calls none of the layers within
-    try:
+    with contextlib.ExitStack() as hooks:
+        hooks.callback(torch.backends.mha.set_fastpath_enabled, quick)
         torch.backends.mha.set_fastpath_enabled(False)
         for name, module in model.named_modules():
             if isinstance(module, nn.Linear | _ConvNd):
-                handles.append(module.register_forward_hook(layer_hook(name), with_kwargs=True))
+                hook = module.register_forward_hook(layer_hook(name), with_kwargs=True)
+                hooks.enter_context(hook)
             bases = [base.__name__ for base in type(module).__mro__]
             for rule in [products[base] for base in bases if base in products][:1]:
                 for operand, (source, macs) in rule(module).items():
-                    hook = operand_hook(f"{name}.product.{operand}", macs)
-                    handles.append(source.register_forward_hook(hook))
+                    note_operand = operand_hook(f"{name}.product.{operand}", macs)
+                    hooks.enter_context(source.register_forward_hook(note_operand))
         yield layers
-    finally:
-        torch.backends.mha.set_fastpath_enabled(quick)
-        for handle in handles:
-            handle.remove()
 
 
 Sample = Tensor | Mapping[str, Any]

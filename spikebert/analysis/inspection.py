@@ -5,7 +5,6 @@ A figure is drawn from such a file alone, without torch and without the model.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -145,20 +144,6 @@ def attention(folder: Path, text: str) -> Arrays:
     return {"model": name_of(folder), "sentences": 1, **sentence_arrays(model, tokenizer, text)}
 
 
-def first_rows(path: Path, limit: int) -> list[dict[str, Any]]:
-    """The first rows of a file of JSON lines, whose rest is not read: it may be large."""
-    try:
-        with path.open(encoding="utf-8", newline="\n") as file:
-            return [parse_json(line) for line in itertools.islice(file, limit)]
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"file {path}",
-            expected="JSON lines",
-            got=error,
-            fix="name the text.jsonl of `unlabelled`",
-        ) from None
-
-
 def new_students(folder: Path, stage1: dict[str, Any], teacher: Any) -> dict[str, SpikeBertModel]:
     """The student as its stage 1 began ("before"), and, if that was with the teacher's embeddings,
     the same without them ("random"); all else from stage 1's seed."""
@@ -205,7 +190,7 @@ def cka(student_dir: Path, teacher_dir: Path, text: Path, out: Path, limit: int 
         **new_students(student_dir, stage1, teacher),
         "after": load_model(SpikeBertModel, student_dir),
     }
-    rows = [{"text": row["text"]} for row in first_rows(text, limit)]
+    rows = [{"text": row["text"]} for row in read_rows(text, limit)]
     examples = encode(rows, tokenizer, stage1["max_length"])
     collate = collator(tokenizer)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -73,10 +72,8 @@ def check_text(text: str) -> None:
 
 def load(folder: str | Path) -> tuple[Any, PreTrainedTokenizerBase]:
     """A trained classifier in evaluation, and its tokenizer."""
-    model, tokenizer = (
-        load_model(AutoModelForSequenceClassification, folder),
-        load_tokenizer(folder),
-    )
+    model = load_model(AutoModelForSequenceClassification, folder)
+    tokenizer = load_tokenizer(folder)
     if len(tokenizer) > (known := model.get_input_embeddings().num_embeddings):
         raise UserError(
             f"tokenizer in {folder}",
@@ -114,4 +111,4 @@ def early_exit_curve(
         )
     examples = encode(read_rows(corpus / f"{split}.jsonl"), tokenizer, max_length)
     points = exit_curve(model, examples, collator(tokenizer), margins, batch_size)
-    return [dataclasses.asdict(point) for point in points]
+    return [point._asdict() for point in points]

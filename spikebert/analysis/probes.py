@@ -23,12 +23,10 @@ def hooked(model: nn.Module, note: Callable[[str, Tensor], None]) -> Iterator[No
     def hook(name: str) -> Callable[..., None]:
         return lambda _, __, out: note(name, out[0])
 
-    handles = [layer.register_forward_hook(hook(name)) for name, layer in neurons_of(model)]
-    try:
+    with contextlib.ExitStack() as hooks:
+        for name, layer in neurons_of(model):
+            hooks.enter_context(layer.register_forward_hook(hook(name)))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from .options import (
     Threads,
     app,
     begin,
+    echo_table,
     load,
 )
 
@@ -75,12 +76,7 @@ def early_exit(
         from ..utils.files import write_json
 
         write_json(out, points)
-    typer.echo(f"{'margin':>8}{'accuracy':>10}{'steps':>8}{'ms':>10}")
-    for p in points:
-        typer.echo(
-            f"{p['margin']:8.2f}{p['accuracy']:10.4f}{p['mean_steps']:8.2f}"
-            f"{p['ms_per_sentence']:10.2f}"
-        )
+    echo_table(points, (".2f", ".4f", ".2f", ".2f"))
 
 
 @app.command(rich_help_panel=USE)
@@ -102,7 +98,6 @@ def bench(
     figures: Annotated[
         Path | None, typer.Option(help="Folder of the plot; needs --out.", file_okay=False)
     ] = None,
-    memory_of: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Time training and inference beside spikingjelly's neuron, plain layers and a dense BERT."""
     from ..config.settings import ModelSettings
@@ -115,11 +110,6 @@ def bench(
     )
     begin(threads, plugin or [])
     from ..analysis import bench as benchmark
-
-    if memory_of:
-        found = benchmark.peak_memory(memory_of, shape, corpus, tokenizer, length, batch_size)
-        typer.echo(json.dumps(found))
-        return
     from ..utils.files import write_json
 
     result = benchmark.bench(
@@ -210,11 +200,9 @@ def calibration(
 
     step(student, teacher, corpus, out, split, max_length)
     found = read_calibration(out)
-    for name, model in found["models"].items():
-        typer.echo(
-            f"{name}: accuracy {model['accuracy']:.4f}, mean confidence {model['confidence']:.4f}, "
-            f"ECE {model['ece']:.4f}"
-        )
+    shown = ("accuracy", "confidence", "ece")
+    models = found["models"].items()
+    echo_table([{"model": name, **{key: of[key] for key in shown}} for name, of in models], ".4f")
     typer.echo(f"same answer on {found['together']['agree']:.4f} of {found['rows']:,} rows")
 
 
@@ -239,11 +227,13 @@ def energy(
 
     record = measure_folder(model, corpus, split, length, limit, max_length)
     write_json(out, asdict(record))
-    typer.echo(f"{'convention':<12}{'length':>8}{'MACs':>12}{'SOPs':>12}{'microjoules':>13}")
-    for name, account in record.accounts.items():
-        for size, cost in (("real", account.real), (str(length), account.fixed)):
-            if cost:
-                typer.echo(
-                    f"{name:<12}{size:>8}{cost.macs:12.4g}{cost.sops:12.4g}"
-                    f"{cost.energy_pj / 1e6:13.4g}"
-                )
+    echo_table(
+        [
+            {"convention": name, "length": size, "MACs": cost.macs, "SOPs": cost.sops}
+            | {"microjoules": cost.energy_pj / 1e6}
+            for name, account in record.accounts.items()
+            for size, cost in (("real", account.real), (str(length), account.fixed))
+            if cost
+        ],
+        ".4g",
+    )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -57,6 +57,13 @@ def plan_of(configfile: Path, root: str = "", sets: Sequence[str] = ()) -> tuple
     if plan.mirror:
         os.environ[MIRROR_VARIABLE] = plan.mirror
     return plan, Layout.of(plan, root)
+
+
+def echo_table(rows: Sequence[Mapping[str, Any]], form: str | Sequence[str]) -> None:
+    """Print rows below their keys; `form` is that of numbers, of all or of each column."""
+    from tabulate import tabulate
+
+    typer.echo(tabulate(rows, headers="keys", floatfmt=form))
 
 
 def use_threads(threads: int) -> None:

@@ -48,6 +48,22 @@ def neuron_values(shape: ModelSettings, rows: int, tokens: int) -> int:
     return round(width * shape.num_hidden_layers * shape.timesteps * rows * tokens)
 
 
+SCALED = {"timesteps": 4, "tokens": 32, "hidden_size": 128, "batch_size": 32}
+
+
+def scaled_update(axis: str, value: int) -> tuple[ModelSettings, int, int]:
+    """Shape, sentences and tokens of an update in the benchmark of scaling: those of `SCALED` with
+    2 blocks, but for one of them."""
+    at = SCALED | {axis: value}
+    shape = ModelSettings(
+        hidden_size=at["hidden_size"],
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        timesteps=at["timesteps"],
+    )
+    return shape, at["batch_size"], at["tokens"]
+
+
 def student_parameters(shape: ModelSettings, vocabulary: int, labels: int = 2) -> int:
     """Trained numbers of a student: word embeddings, blocks of linears and norms, head."""
     width, inner = shape.hidden_size, round(shape.mlp_ratio * shape.hidden_size)

@@ -29,7 +29,14 @@ from ..config.plan import Plan, Run
 from ..config.registry import BASE, MODELS
 from ..config.settings import ModelSettings
 from ..errors import UserError
-from ..models.flops import UPDATE, bert_macs, neuron_values, student_parameters, training_macs
+from ..models.flops import (
+    UPDATE,
+    bert_macs,
+    neuron_values,
+    scaled_update,
+    student_parameters,
+    training_macs,
+)
 from ..records.records import Record, read_records
 from ..utils.files import write_text
 from .render import COUNT, TEXT, Table, frame
@@ -87,14 +94,7 @@ def benchmark_points(bench: Mapping[str, Any]) -> list[Point]:
     points = []
     for axis, found in bench["scaling"].items():
         for value, seconds in zip(found["values"], found["s"], strict=True):
-            at = {"timesteps": 4, "tokens": 32, "hidden_size": 128, "batch_size": 32, axis: value}
-            shape = ModelSettings(
-                hidden_size=at["hidden_size"],
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                timesteps=at["timesteps"],
-            )
-            points.append((shape, at["batch_size"], at["tokens"], seconds))
+            points.append((*scaled_update(axis, value), seconds))
     seconds = bench["training_s_per_sentence"]["ours"] * bench["batch_size"]
     shape = ModelSettings(**bench["shape"])
     return [*points, (shape, bench["batch_size"], round(bench["tokens"]), seconds)]

@@ -15,7 +15,7 @@ from transformers import (
     set_seed,
 )
 
-from spikebert.analysis.inspection import attention, cka, first_rows, probe
+from spikebert.analysis.inspection import attention, cka, probe
 from spikebert.analysis.probes import (
     attention_maps,
     hooked,
@@ -27,6 +27,7 @@ from spikebert.analysis.probes import (
     student_features,
     teacher_features,
 )
+from spikebert.data.corpus import read_rows
 from spikebert.errors import UserError
 from spikebert.models.configuration import SpikeBertConfig
 from spikebert.models.fuse import fuse
@@ -283,9 +284,9 @@ def test_cka_refuses_what_stage_1_did_not_write(folders, tmp_path):
 
 def test_only_the_first_rows_are_read(tmp_path):
     path = tmp_path / "text.jsonl"
-    path.write_text('{"text": "a"}\n{"text": "b"}\nno JSON\n', encoding="utf-8")
-    assert [row["text"] for row in first_rows(path, 2)] == ["a", "b"]
-    with pytest.raises(UserError, match="JSON lines"):
-        first_rows(path, 3)
+    path.write_text('{"id": "1", "text": "a"}\n{"id": "2", "text": "b"}\nno JSON\n', "utf-8")
+    assert [row["text"] for row in read_rows(path, 2)] == ["a", "b"]
+    with pytest.raises(UserError, match=r"row .*text\.jsonl:3"):
+        read_rows(path, 3)
     with pytest.raises(UserError, match="No such file"):
-        first_rows(tmp_path / "none.jsonl", 1)
+        read_rows(tmp_path / "none.jsonl", 1)
