@@ -21,12 +21,13 @@ from .evidence import (
     Comparison,
     Evidence,
     average,
+    beside,
     caveats,
     comparable,
     compare,
     reasons,
 )
-from .published import Label, summary_cells
+from .published import Cells, Label
 from .render import COUNT, PERCENT, TEXT, WIDE, Table, frame
 
 COLUMNS = {
@@ -135,31 +136,23 @@ def ablation_table(evidence: Evidence) -> pd.DataFrame:
         UserError: see `check_variants`.
     """
     check_variants(evidence)
-    lines: list[dict[str, Any]] = []
+    lines: list[Cells] = []
     line = line_of(evidence)
     for key, part in {"": Part("both stages"), **PARTS}.items():
         label = label_of(key, line)
         head = {"row": part.words, "model": label[0], "variant": label[1]}
-        found = {
-            name: summary_cells(members, interval=False)
-            for (name, *other), members in evidence.groups.items()
-            if tuple(other) == label
-        }
-        for name, cells in found.items():
-            note = [caveats(evidence, [name], cells["seeds"])]
-            against = compare(evidence, name, label, label_of("", line)) if key else ""
-            if isinstance(against, str):
-                note.append(against)
-            else:
-                cells |= against.cells
-            lines.append({**head, "dataset": name, **cells, "note": "; ".join(filter(None, note))})
+        found = {}
+        for name, *other in evidence.groups:
+            if tuple(other) == label:
+                found[name], notes = beside(evidence, name, label, label_of("", line))
+                lines.append({**head, "dataset": name, **found[name], "note": "; ".join(notes)})
         lines.append({**head, **_mean(evidence, key, found)})
     return frame(lines, COLUMNS)
 
 
-def _mean(evidence: Evidence, key: str, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _mean(evidence: Evidence, key: str, found: Mapping[str, Cells]) -> Cells:
     """The line of a row's mean over sets, from the cells of each set."""
-    cells: dict[str, Any] = {"dataset": AVERAGE, "seeds": 0}
+    cells: Cells = {"dataset": AVERAGE, "seeds": 0}
     used, words = _base_sets(evidence), [f"the paper's mean: {ABLATION_BASE:.2f}"]
     if key:
         results = without(evidence, key)

@@ -27,7 +27,7 @@ from ..records.significance import (
     right_rows,
     welch,
 )
-from .published import Key, Label, Notes, Published, group, is_proxy
+from .published import Cells, Key, Label, Notes, Published, group, is_proxy, summary_cells
 
 SEEDLESS = tuple(name for name, spec in MODELS.items() if not spec.neural)  # no seed changes them
 INTERVAL_NOTE = (
@@ -71,7 +71,7 @@ class Comparison:
     welch: Difference | None = None
 
     @property
-    def cells(self) -> dict[str, float]:
+    def cells(self) -> Cells:
         """The difference and its interval as cells of a table."""
         found = self.difference
         return {"difference": found.estimate, "ci_low": found.low, "ci_high": found.high}
@@ -167,6 +167,17 @@ def comparable(evidence: Evidence, results: Mapping[str, Comparison | str]) -> l
     found = {name: result for name, result in results.items() if not isinstance(result, str)}
     own = [result for name, result in found.items() if not evidence.is_proxy(name)]
     return own or list(found.values())
+
+
+def beside(evidence: Evidence, dataset: str, label: Label, other: Label) -> tuple[Cells, list[str]]:
+    """The scores of runs and their difference to others on one set, as cells of a table, and what
+    there is to be noted; to the runs themselves there is no difference."""
+    cells = summary_cells(evidence.of(dataset, label), interval=False)
+    notes = [caveats(evidence, [dataset], cells["seeds"])]
+    found = compare(evidence, dataset, label, other) if other != label else ""
+    if isinstance(found, str):
+        return cells, list(filter(None, [*notes, found]))
+    return cells | found.cells, list(filter(None, notes))
 
 
 def caveats(evidence: Evidence, datasets: Iterable[str], seeds: int) -> str:

@@ -1,14 +1,11 @@
 """What a configuration will take on GPUs, from what was measured on a small scale.
 
-The work of a step is counted from its shapes (costs.py) and from the rows and tokens that finished
-runs report; a GPU does it at a share of its peak that is an assumption, stated in the table, until
-it is measured. On a processor the time of an update is fitted to a benchmark,
+The work of a step is counted from its shapes (models/flops.py) and from the rows and tokens that
+finished runs report. On a processor the time of an update is fitted to a benchmark,
 
     seconds = fixed + a x MACs + b x values that neurons put out,
 
-with no coefficient below 0, by least squares on the relative errors.
-
-Storage and memory follow from shapes, too. Nothing here imports torch.
+with no coefficient below 0, by least squares on the relative errors. Nothing here imports torch.
 """
 
 from __future__ import annotations

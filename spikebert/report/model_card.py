@@ -21,7 +21,6 @@ from . import accuracy_table, energy_table, filled
 from .published import is_proxy
 
 CARD = "README.md"
-TEMPLATE = "model_card.md.j2"
 PAPER_SIZE = "12 blocks x 768"
 PROXY = "a stand-in, not the published set"
 KINDS = {
@@ -108,7 +107,7 @@ def write_card(facts: Facts) -> str:
     same_set = [one for one in facts.energies if account and one.dataset == account.dataset]
     energies = energy_table.energy_table(same_set, facts.notes)
     text = filled(
-        TEMPLATE,
+        "model_card.md.j2",
         facts=facts,
         metadata=metadata(facts).to_yaml(),
         record=record,

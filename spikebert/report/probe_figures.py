@@ -34,7 +34,6 @@ STUDENTS = {
     "after": "after stage 1",
 }
 FRAME = "#D55E00"  # seen on every colour of cividis
-LETTERS = "ab"  # the sentences of the paper's figure 4
 
 Arrays = Mapping[str, Any]
 
@@ -237,12 +236,12 @@ def write_attention(arrays: Arrays, out: Path, block: int | None = None) -> None
 
 
 def write_probes(run: Published, out: Path) -> None:
-    """Draw attention_a, attention_b (the first two sentences), spike_rates, raster and cka into the
-    folder `out`."""
+    """Draw attention_a and attention_b, which are the sentences of the paper's figure 4, spike_rates,
+    raster and cka into the folder `out`."""
     arrays = read_arrays(run.file("probe"), "attention_0", "attention_1", "rates")
     similar = read_arrays(run.file("cka"), "before", "after", "pairs")
     with mpl.rc_context(IMAGE_STYLE):
-        for number, letter in enumerate(LETTERS):
+        for number, letter in enumerate("ab"):
             save(attention_figure(arrays, number, notes=run.notes), out / f"attention_{letter}")
         save(raster_figure(arrays, notes=run.notes), out / "raster")
         save(cka_figure(similar), out / "cka")

@@ -17,6 +17,7 @@ from ..records.records import Record, read_accuracies, read_records
 
 Key = tuple[str, str, str]  # dataset, model, variant
 Label = tuple[str, str]  # model, variant
+Cells = dict[str, Any]  # of a row, by column
 Notes = Mapping[str, Mapping[str, Any]]  # by set: its source in words, and whether it is a proxy
 
 
@@ -110,7 +111,7 @@ def group(records: Iterable[Record], datasets: Iterable[str] = ()) -> dict[Key, 
     return {key: groups[key] for key in in_order(groups, datasets)}
 
 
-def summary_cells(members: Sequence[Record], interval: bool = True) -> dict[str, Any]:
+def summary_cells(members: Sequence[Record], interval: bool = True) -> Cells:
     """Seeds, mean and deviation of the test scores and the interval of the mean, in percent."""
     found = summarise([100 * record.score for record in members])
     names = ("mean", "sd", *(("ci_low", "ci_high") if interval else ()))

@@ -22,7 +22,7 @@ from matplotlib.ticker import LogLocator
 
 from ..config.registry import BASE, MODELS, RunId
 from ..records.records import Record
-from .published import Key, Label, Notes, Published, is_proxy
+from .published import Key, Label, Notes, Published, in_order, is_proxy
 
 STYLE: dict[Any, Any] = {
     "font.size": 8,
@@ -87,9 +87,8 @@ def run_title(name: str, notes: Notes | None) -> str:
 
 def labels_of(groups: Mapping[Key, Sequence[Record]]) -> list[Label]:
     """Models and variants of any dataset, in the order of the registry."""
-    models = [*MODELS, *sorted({model for _, model, _ in groups} - set(MODELS))]
-    labels = {(model, variant) for _, model, variant in groups}
-    return sorted(labels, key=lambda x: (models.index(x[0]), x[1] != BASE, x[1]))
+    labels = {("", model, variant) for _, model, variant in groups}
+    return [(model, variant) for _, model, variant in in_order(labels)]
 
 
 def told_apart(groups: Mapping[Key, list[Record]]) -> dict[Key, list[Record]]:

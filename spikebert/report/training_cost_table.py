@@ -1,10 +1,5 @@
-"""What training cost, from records of runs and of energy.
-
-Training MACs follow the usual count of one part forward and two parts backward (Kaplan et al.,
-2020, arXiv 2001.08361, section 2.1): 3 x MACs of a forward pass for each token that was seen. A
-teacher that is asked while a student learns costs its forward pass alone. MACs of a forward pass
-are those of the records of energy, over all T steps and as if spikes were dense; those of a token
-are their mean over the test sentences.
+"""What training cost, from records of runs and of energy. `NOTES` say how MACs are counted (Kaplan
+et al., 2020, arXiv 2001.08361, section 2.1).
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from ..config.registry import BASE
-from .evidence import INTERVAL_NOTE, Evidence, caveats, compare
-from .published import Label, summary_cells
+from .evidence import INTERVAL_NOTE, Evidence, beside
+from .published import Label
 from .render import COUNT, PERCENT, TEXT, WIDE, Table, frame
 from .sweeps import as_many_rows, both_known, flat
 
@@ -57,25 +57,19 @@ def reference(evidence: Evidence, dataset: str, label: Label) -> Label:
 def variants_table(evidence: Evidence) -> pd.DataFrame:
     """A row for each variant of each set and model, with the columns `COLUMNS`."""
     rows = []
-    for (dataset, model, variant), members in evidence.groups.items():
+    for dataset, model, variant in evidence.groups:
         if variant == BASE:
             continue
         label = (model, variant)
         other = reference(evidence, dataset, label)
-        row: dict[str, Any] = {"dataset": dataset, "model": model, "variant": variant}
-        row |= {"against": other[1], **summary_cells(members, interval=False)}
+        cells, notes = beside(evidence, dataset, label, other)
+        row = {"dataset": dataset, "model": model, "variant": variant, "against": other[1], **cells}
         if evidence.of(dataset, other):
             row["changed"] = "; ".join(
                 f"{name} {mine} for {theirs}"
                 for name, (mine, theirs) in changes(evidence, dataset, label, other).items()
             )
-        notes = [caveats(evidence, [dataset], len(members))]
-        found = compare(evidence, dataset, label, other)
-        if isinstance(found, str):
-            notes.append(found)
-        else:
-            row |= found.cells
-        rows.append({**row, "note": ", ".join(filter(None, notes))})
+        rows.append({**row, "note": ", ".join(notes)})
     return frame(rows, COLUMNS)
 
 
