@@ -178,15 +178,13 @@ AXES: dict[str, tuple[int, ...]] = {
 }
 
 
-def scaling(
-    tokenizer: PreTrainedTokenizerBase, rounds: int = 3, axes: dict[str, tuple[int, ...]] = AXES
-) -> dict[str, Any]:
+def scaling(tokenizer: PreTrainedTokenizerBase, rounds: int = 3) -> dict[str, Any]:
     """Seconds of an update of ours against T, N, D and B, one varied at a time, and the exponents.
 
     The point they start from is that of `scaled_update`.
     """
     found = {}
-    for axis, values in axes.items():
+    for axis, values in AXES.items():
         times = []
         for value in values:
             shape, *size = scaled_update(axis, value)

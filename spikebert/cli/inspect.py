@@ -222,7 +222,7 @@ def energy(
     begin(threads, plugin or [])
     from dataclasses import asdict
 
-    from ..analysis.energy_corpus import measure_folder
+    from ..analysis.inspection import measure_folder
     from ..utils.files import write_json
 
     record = measure_folder(model, corpus, split, length, limit, max_length)

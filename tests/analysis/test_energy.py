@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from spikebert import SpikeBertConfig, SpikeBertForSequenceClassification
 from spikebert.analysis.energy import count_macs, measure, watch
-from spikebert.analysis.energy_corpus import measure_folder
+from spikebert.analysis.inspection import measure_folder
 from spikebert.cli import app
 from spikebert.config.schema import MODELS
 from spikebert.errors import UserError

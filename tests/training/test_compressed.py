@@ -11,7 +11,7 @@ from toy import QUICK, outputs, run, sentences, write_rows
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
 from spikebert.analysis.energy import count_macs
-from spikebert.analysis.energy_corpus import measure_folder
+from spikebert.analysis.inspection import measure_folder
 from spikebert.analysis.predict import load
 from spikebert.config.settings import FineTuneSettings
 from spikebert.data.teachers import fetch_model
