@@ -102,7 +102,7 @@ def sentence_arrays(
 def rate_arrays(model: Any, tokenizer: Any, corpus: Path, split: str, limit: int) -> Arrays:
     """`step_rates` over the first `limit` rows of a split: rates [layers, T] float32, rate_layers
     [layers], and dataset, split, rate_sentences that say of what."""
-    rows = read_rows(corpus / f"{split}.jsonl")[:limit]
+    rows = read_rows(corpus / f"{split}.jsonl", limit)
     examples = encode_unlabelled(rows, tokenizer, MAX_LENGTH)
     rates = step_rates(model, (torch.tensor([example["input_ids"]]) for example in examples))
     stats = read_stats(corpus)
@@ -312,7 +312,7 @@ def measure_folder(
             got=length,
             fix="change it",
         )
-    rows = read_rows(corpus / f"{split}.jsonl")[:limit]
+    rows = read_rows(corpus / f"{split}.jsonl", limit)
     texts = encode_unlabelled(rows, tokenizer, min(longest, max_length))
     tokens = sorted(len(text["input_ids"]) for text in texts)
     ids = torch.zeros(1, length, dtype=torch.long)

@@ -236,8 +236,8 @@ def write_attention(arrays: Arrays, out: Path, block: int | None = None) -> None
 
 
 def write_probes(run: Published, out: Path) -> None:
-    """Draw the sentences of the paper's figure 4 (attention_a, attention_b), spike_rates, raster and
-    cka into the folder `out`."""
+    """Draw attention_a, attention_b (the sentences of the paper's figure 4), spike_rates, raster
+    and cka into the folder `out`."""
     arrays = read_arrays(run.file("probe"), "attention_0", "attention_1", "rates")
     similar = read_arrays(run.file("cka"), "before", "after", "pairs")
     with mpl.rc_context(IMAGE_STYLE):
