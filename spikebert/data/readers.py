@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import UserError
-from ..utils.strict_json import parse_json
+from ..utils.files import parse_json
 from . import hub
 from .download import read_members
 from .text import split_sentences
