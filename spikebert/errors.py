@@ -39,6 +39,10 @@ class UserError(ValueError):
         what, expected, got, fix = map(brief, (what, expected, got, fix))
         super().__init__(f"{what}\n  expected: {expected}\n  got:      {got}\n  fix:      {fix}")
 
+    def changed(self, what: str, fix: str) -> UserError:
+        """The same mistake under another name, with another way out."""
+        return UserError(what, expected=self.expected, got=self.got, fix=fix)
+
 
 class Interrupted(Exception):  # noqa: N818
     """Training stopped on SIGTERM or SIGUSR1, with a checkpoint to go on from; exit status 75."""

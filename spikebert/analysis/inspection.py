@@ -27,8 +27,7 @@ from ..training.distillation import Classifier, copy_embeddings
 from ..training.loop import predict_logits
 from ..training.losses import align
 from ..training.tokenization import collator, encode, load_tokenizer
-from ..utils.files import write_json
-from ..utils.strict_json import parse_json
+from ..utils.files import parse_json, write_json
 from .energy import measure
 from .predict import check_text, encode_unlabelled, load
 from .probes import (

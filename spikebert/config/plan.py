@@ -19,7 +19,6 @@ from .plugins import digests
 from .registry import MODELS
 from .resources import Resources, resources_of
 from .runs import Run, Settings, canonical, check_transfer, resolve, runs_of
-from .runs import step_settings as step_settings
 from .schema import SECTIONS, read_config
 from .settings import ALGORITHM, STEPS
 

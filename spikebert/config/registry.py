@@ -152,7 +152,6 @@ ENCODERS = ("heaviside", "lif")
 ATTENTIONS = ("spiking",)
 
 COMPRESSED = tuple(name for name, spec in MODELS.items() if spec.compressed)
-DISTILLED = tuple(name for name, spec in MODELS.items() if spec.parent == "teacher")
 # Steps that are given the settings of `model` beside their own, and those of them that are given
 # its shape alone.
 STUDENT_STEPS = tuple(

@@ -199,7 +199,9 @@ def runs_of(config: Mapping[str, Any], given: Settings, plugins: Mapping[str, st
                 base[row.dataset, model] = start = own
             overrides = {**start, **own}
             settings = {
-                section: _merge(section, given[section], overrides, row.where, plugins)
+                section: resolve(
+                    section, {**given[section], **_part(overrides, section)}, row.where, plugins
+                )
                 for section in MODELS[model].sections
             }
             _check_layers(settings, f"{row.where}, {model}")
@@ -291,19 +293,9 @@ def _parent(row: _Row, model: str, seed: int) -> str | None:
     return str(RunId(row.dataset, parent, variant, seed))
 
 
-def _merge(
-    section: str,
-    given: Mapping[str, Any],
-    overrides: Mapping[str, Any],
-    where: str,
-    plugins: Iterable[str],
-) -> dict[str, Any]:
-    own = {
-        name.split(".")[1]: value
-        for name, value in overrides.items()
-        if name.split(".")[0] == section
-    }
-    return resolve(section, {**given, **own}, where, plugins)
+def _part(overrides: Mapping[str, Any], section: str) -> dict[str, Any]:
+    named = ((*name.split("."), value) for name, value in overrides.items())
+    return {key: value for place, key, value in named if place == section}
 
 
 def resolve(

@@ -34,7 +34,6 @@ from .datasets import (
     words,
 )
 from .registry import BASE, COMPRESSED, MODELS
-from .registry import DISTILLED as DISTILLED
 from .resources import Job, RulesResources
 from .settings import (
     CHECKPOINT_MINUTES,

@@ -17,9 +17,6 @@ from pydantic import Field
 
 from ..errors import UserError
 from ..utils.validation import STRICT, Number, Truth, Whole
-from .checks import build, check, schema_of  # noqa: F401
-from .registry import DENSE_STEPS as DENSE  # noqa: F401
-from .registry import SHAPE as SHAPE
 from .registry import SURROGATES
 
 # Settings that came after results were published, by step. At their default they are left out of

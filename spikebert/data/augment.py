@@ -31,9 +31,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..config.registry import LANGUAGES
 from ..config.settings import AugmentSettings
 from ..errors import UserError
-from .text import clean, identity, known_language, named_function, normalise, sides
+from .text import clean, identity, named_function, normalise, sides
 
 MASK = "[MASK]"
 Row = dict[str, Any]
@@ -67,7 +68,7 @@ def augment(
     `seed` and its id alone: other rows do not change which of its words are masked, swapped or
     kept.
     """
-    tag = named_function(known_language(language).tagger)
+    tag = named_function(LANGUAGES[language].tagger)
     if not settings.enabled:
         return list(rows)
     tagged = [[tag(text) for text in sides(row)] for row in rows]

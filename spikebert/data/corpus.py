@@ -22,11 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from ..config.datasets import SPLITS, Caps, Labels
+from ..config.datasets import SPLITS, Labels
 from ..errors import UserError
 from ..utils.checksums import sha256_of
-from ..utils.files import atomic_folder, read_json, write_json, write_text
-from ..utils.strict_json import parse_json
+from ..utils.files import atomic_folder, parse_json, read_json, write_json, write_text
 from ..utils.validation import validate
 from .text import identity, sides, text_id
 
@@ -55,7 +54,6 @@ def make_corpus(
     (`text.identity`) that no training file of this set may hold: its own dev and test rows and
     the other sets' test rows. Returns the stats.
     """
-    validate(Caps, caps or {}, f"caps of {name}")
     stats, labels = read_stats(splits), read_classes(splits)
     own = {split: read_labelled(splits, split, labels) for split in SPLITS}
     foreign = {

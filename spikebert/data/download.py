@@ -62,13 +62,9 @@ def fetch(spec: dict[str, Any], path: str, cache: Path, mirror: Path | None = No
     if spec["source"] == "package":
         return _fetch_package(spec, cache)
     if spec["source"] == "url":
-        return _fetch_url(spec, path, cache, mirror or _default_mirror())
+        named = os.environ.get(MIRROR_VARIABLE)
+        return _fetch_url(spec, path, cache, mirror or (Path(named) if named else None))
     return verified(Path(path), spec.get("sha256"), "give the path of a file that exists")
-
-
-def _default_mirror() -> Path | None:
-    folder = os.environ.get(MIRROR_VARIABLE)
-    return Path(folder) if folder else None
 
 
 def _fetch_package(spec: dict[str, Any], cache: Path) -> Path:

@@ -167,7 +167,9 @@ def attempt(action: Callable[[], T], what: str, expected: str) -> T:
     Raises:
         UserError: the last error, in words, with the way out.
     """
-    for number in itertools.count(1):
+    number = 0
+    while True:
+        number += 1
         try:
             return action()
         except UserError:
@@ -178,7 +180,6 @@ def attempt(action: Callable[[], T], what: str, expected: str) -> T:
             wait = FIRST_WAIT_S * 2 ** (number - 1)
             log.warning("%s: %s; again in %g s", what, _line(error), wait)
             time.sleep(wait)
-    raise AssertionError("the loop ends by return or raise")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -190,10 +191,12 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _statuses(error: BaseException) -> list[int]:
-    """The HTTP statuses that an error and what it came from tell of."""
-    answers = [getattr(e, "response", None) for e in _chain(error)]
-    return [answer.status_code for answer in answers if answer is not None]
+def _telling(error: BaseException) -> tuple[BaseException, int | None]:
+    """The first error of a chain that names an HTTP status, and that; else itself."""
+    for each in _chain(error):
+        if (answer := getattr(each, "response", None)) is not None:
+            return each, answer.status_code
+    return error, None
 
 
 def may_pass(error: BaseException) -> bool:
@@ -203,8 +206,8 @@ def may_pass(error: BaseException) -> bool:
     errors = list(_chain(error))
     if any(isinstance(e, OfflineModeIsEnabled) for e in errors):
         return False
-    if statuses := _statuses(error):
-        return statuses[0] in PASSING
+    if (status := _telling(error)[1]) is not None:
+        return status in PASSING
     # The clients' own errors of transport are told by name: which library they use has changed.
     names = {base.__name__ for e in errors for base in type(e).__mro__}
     return bool(names & {"TransportError", "ConnectionError", "TimeoutError"})
@@ -238,7 +241,7 @@ def explained(error: Exception, what: str, expected: str, tries: int = 1) -> Use
         if any(isinstance(e, kind) for e in _chain(error)):
             return UserError(what, expected=expected, got=got, fix=fix)
     fix = f"check the network and the revision, or {KEPT}"
-    if set(_statuses(error)) & {401, 403}:
+    if _telling(error)[1] in (401, 403):
         fix = (
             "the token is not valid here, or gives no leave: make another (HF_TOKEN, hf auth login)"
         )
@@ -251,7 +254,5 @@ def explained(error: Exception, what: str, expected: str, tries: int = 1) -> Use
 
 
 def _line(error: Exception) -> str:
-    """An error on one line: the first of its chain that names a status, else itself."""
-    telling = (e for e in _chain(error) if getattr(e, "response", None) is not None)
-    chosen = next(telling, error)
+    chosen, _ = _telling(error)
     return f"{type(chosen).__name__}: {' '.join(str(chosen).split())}"[:300]

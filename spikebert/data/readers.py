@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import UserError
-from ..utils.strict_json import parse_json
+from ..utils.files import parse_json
 from . import hub
 from .download import read_members
 from .text import split_sentences
@@ -174,26 +174,17 @@ def read_vader(text: str, name: str, spec: Spec) -> Iterator[Raw]:
         yield Raw(html.unescape(snippet), labelling(rating) if labelling else None, None, where)
 
 
-def label_by_sign(rating: float) -> str:
-    """Class "0" or "1" by the sign of a mean rating; 0 itself is neither."""
-    return NEUTRAL if rating == 0 else str(int(rating > 0))
+def _fifth(rating: float) -> int:
+    """0 to 4: five equal intervals of -4..4, closed above as SST's are."""
+    return int(np.searchsorted([-2.4, -0.8, 0.8, 2.4], rating))
 
 
-def label_by_fifth(rating: float) -> str:
-    """Class "0" to "4": five equal intervals of -4..4, closed above as SST's are."""
-    return str(int(np.searchsorted([-2.4, -0.8, 0.8, 2.4], rating)))
-
-
-def label_by_fifth_without_middle(rating: float) -> str:
-    """SST-2 from SST-5: its two lower classes, its two upper ones, the middle left out."""
-    fifth = int(label_by_fifth(rating))
-    return NEUTRAL if fifth == 2 else str(int(fifth > 2))
-
-
+# From a mean rating to the name of a class.
 LABELLINGS: dict[str, Callable[[float], str]] = {
-    "sign": label_by_sign,
-    "fifths": label_by_fifth,
-    "fifths_without_middle": label_by_fifth_without_middle,
+    "sign": lambda rating: NEUTRAL if rating == 0 else str(int(rating > 0)),
+    "fifths": lambda rating: str(_fifth(rating)),
+    # SST-2 from SST-5: its two lower classes, its two upper ones, the middle left out.
+    "fifths_without_middle": lambda rating: ("0", "0", NEUTRAL, "1", "1")[_fifth(rating)],
 }
 
 

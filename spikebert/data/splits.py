@@ -95,6 +95,7 @@ def _labelled_rows(
 ) -> Iterator[Row]:
     """Rows with id, text (text_pair), label and split; those without a text or a class are
     counted."""
+    scored = task_of(spec) == REGRESSION
     for raw in raws:
         cut = file.get("sentences", False)
         for text in usable_sentences(raw.text, spec["language"]) if cut else [clean(raw.text)]:
@@ -109,16 +110,11 @@ def _labelled_rows(
                     "id": text_id(text, pair),
                     "text": text,
                     **({} if pair is None else {"text_pair": pair}),
-                    "label": _label(label, spec, raw.where),
+                    "label": _score(label, spec["range"], raw.where)
+                    if scored
+                    else _label_id(label, spec["labels"], raw.where),
                     "split": _choose_split(raw, text, pair, file, spec),
                 }
-
-
-def _label(label: str | None, spec: Row, where: str) -> int | float:
-    """The class's id, or the score."""
-    if task_of(spec) == REGRESSION:
-        return _score(label, spec["range"], where)
-    return _label_id(label, spec["labels"], where)
 
 
 def _score(label: str | None, limits: list[float], where: str) -> float:

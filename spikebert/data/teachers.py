@@ -10,8 +10,8 @@ from typing import Any
 
 from ..errors import UserError
 from ..utils.checksums import verified
-from ..utils.files import atomic_folder
-from ..utils.strict_json import parse_json
+from ..utils.files import atomic_folder, read_json
+from ..utils.validation import validate
 from . import hub
 from .archives import matching
 from .download import WAY_OUT, fetch
@@ -60,17 +60,10 @@ def fetch_model(
 
 def _forget_code(file: Path) -> None:
     """Take the names of classes in somebody's repository out of a configuration."""
-    try:
-        value = parse_json(file.read_text(encoding="utf-8"))
-        named = value.pop("auto_map", None) is not None
-    except (ValueError, AttributeError, TypeError) as error:
-        raise UserError(
-            f"file {file.name} of the teacher",
-            expected="a JSON object",
-            got=error,
-            fix="fetch it again, or choose another revision",
-        ) from None
-    if named:
+    fix = "fetch it again, or choose another revision"
+    value = read_json(file, "file of the teacher", fix)
+    validate(dict[str, Any], value, f"file {file.name} of the teacher", fix=fix)
+    if value.pop("auto_map", None) is not None:
         file.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
@@ -78,23 +71,19 @@ def _check_model(folder: Path, spec: dict[str, Any], types: Sequence[str]) -> No
     where = spec.get("repository") or spec.get("package") or folder
     names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
     missing = {"config.json", WEIGHTS} - names
-    if not missing and names & {"tokenizer.json", "vocab.txt"}:
-        try:
-            config = parse_json((folder / "config.json").read_text(encoding="utf-8"))
-            got = config["model_type"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            got = f"{type(error).__name__} {error}"
-        if got in types:
-            return
+    if missing or not names & {"tokenizer.json", "vocab.txt"}:
+        raise UserError(
+            f"teacher {where}",
+            expected="config.json, model.safetensors, and tokenizer.json or vocab.txt",
+            got=", ".join(sorted(names)) or "no such folder",
+            fix="choose a revision with safetensors; pickled weights are never read",
+        )
+    config = read_json(folder / "config.json", f"teacher {where}, file", "choose a BERT")
+    got = config.get("model_type") if isinstance(config, dict) else config
+    if got not in types:
         raise UserError(
             f"teacher {where}",
             expected=f"model_type {' or '.join(types)} in config.json",
             got=got,
             fix="choose a BERT",
         )
-    raise UserError(
-        f"teacher {where}",
-        expected="config.json, model.safetensors, and tokenizer.json or vocab.txt",
-        got=", ".join(sorted(names)) or "no such folder",
-        fix="choose a revision with safetensors; pickled weights are never read",
-    )

@@ -12,27 +12,13 @@ from functools import cache
 from itertools import filterfalse
 from typing import Any
 
-from ..config.registry import LANGUAGES, Language
-from ..errors import UserError
-from ..utils.validation import nearest
+from ..config.registry import LANGUAGES
 
 named_function = cache(pkgutil.resolve_name)  # of `module:function`
 
 SPLIT_SALT = "spikebert split 1\n"
 _BRACKET = re.compile(r"-[lr][rsc]b-")
 _ASCII = {code: chr(code) if chr(code).isalnum() else None for code in range(128)}
-
-
-def known_language(name: str) -> Language:
-    """The entry of a language; a `UserError` for one that has none."""
-    if name not in LANGUAGES:
-        raise UserError(
-            "language",
-            expected=" or ".join(LANGUAGES),
-            got=name,
-            fix=nearest(name, LANGUAGES, "choose one of them"),
-        )
-    return LANGUAGES[name]
 
 
 def normalise(text: str) -> str:
@@ -106,7 +92,7 @@ def split_sentences(text: str, language: str) -> list[str]:
     >>> split_sentences("很好！！下次还来。“不错。”好", "zh")
     ['很好！！', '下次还来。', '“不错。”', '好']
     """
-    cut = named_function(known_language(language).splitter)
+    cut = named_function(LANGUAGES[language].splitter)
     pieces = (clean(piece) for line in text.split("\n") for piece in cut(line))
     return [piece for piece in pieces if piece]
 
@@ -142,7 +128,7 @@ class _Wrapper(textwrap.TextWrapper):
 
 def usable_sentences(text: str, language: str) -> list[str]:
     """Sentences of a text: the longest cut into several, the shortest left out."""
-    known = known_language(language)
+    known = LANGUAGES[language]
     wrapper = _Wrapper(known.longest, break_on_hyphens=False)
     return [
         piece

@@ -6,15 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..config.datasets import UnlabelledText
 from ..errors import UserError
 from ..utils.files import atomic_folder, write_json
-from ..utils.validation import validate
 from . import hub
 from .corpus import STATS, Row, counts, iter_rows, read_rows, write_described
 from .readers import provenance, read_raw
 from .sentence_store import SentenceStore
-from .text import known_language, sides, text_id, usable_sentences
+from .text import sides, text_id, usable_sentences
 
 
 def make_unlabelled(
@@ -30,8 +28,6 @@ def make_unlabelled(
     Left out are documents and sentences that equal a dev or test row, one side of such a pair, or
     one sentence of either, of any of the `corpora` (folders of this language).
     """
-    known_language(language)
-    validate(UnlabelledText, spec, f"unlabelled text {language}")
     folders = [Path(folder) for folder in corpora]
     files = []
     with (

@@ -17,7 +17,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from ..config.settings import SHAPE, ModelSettings
+from ..config.registry import SHAPE
+from ..config.settings import ModelSettings
 from .configuration import SpikeBertConfig
 from .dense_bert import choose_attention
 from .modeling import (

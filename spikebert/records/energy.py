@@ -152,15 +152,9 @@ class LayerEnergy:
 
 
 @dataclass(frozen=True)
-class RealEnergy:
+class RealEnergy(Charge):
     """Per sample at real lengths: means, and percentiles of the energy over samples."""
 
-    __pydantic_config__ = STRICT
-
-    macs: Amount
-    sops: Amount
-    spike_rate: Amount | None
-    energy_pj: Amount
     energy_pj_p5: Amount
     energy_pj_p50: Amount
     energy_pj_p95: Amount

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.layout import Layout
-from ..config.plan import Plan, Run, Settings, step_settings
+from ..config.plan import Plan, Run, Settings
 from ..config.registry import MODELS, SHAPE
+from ..config.runs import step_settings
 from ..config.schema import SECTIONS
 from ..errors import UserError
 from ..records.records import read_record

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from .strict_json import parse_json
 
 
 @contextlib.contextmanager
@@ -86,3 +85,24 @@ def read_json(path: str | Path, what: str = "file", fix: str = "make it again") 
         return parse_json(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{what} {path}", expected="JSON", got=error, fix=fix) from None
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text; NaN and Infinity pass, since a message can then name their place.
+
+    Raises:
+        ValueError: it is no JSON, nested too deeply to be read, has a number of more digits than
+            Python reads, or an object with one key twice (the json module would keep the last).
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_distinct)
+    except RecursionError:
+        raise ValueError("brackets within brackets, too many to be read") from None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r} twice")
+    return value

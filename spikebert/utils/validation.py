@@ -69,12 +69,8 @@ def validate(
     except ValidationError as error:
         found = sorted(error.errors(include_url=False), key=lambda e: e["type"] not in _UNKNOWN)
         mistake = _explained(found[0], adapter, where, under)
-        raise UserError(
-            re.sub("^(unknown )?setting ", rf"\1{noun} ", mistake.what),
-            expected=mistake.expected,
-            got=mistake.got,
-            fix=fix or mistake.fix,
-        ) from None
+        what = re.sub("^(unknown )?setting ", rf"\1{noun} ", mistake.what)
+        raise mistake.changed(what, fix or mistake.fix) from None
 
 
 @functools.cache
@@ -99,7 +95,7 @@ def _explained(error: Any, adapter: TypeAdapter[Any], where: str, under: str) ->
     if isinstance(own, UserError):  # of a check within; it names the key below this place
         name = own.what.removeprefix("setting ")
         what = f"setting {key}{'.' * bool(path)}{name} in {where}" if name != own.what else own.what
-        return UserError(what, expected=own.expected, got=own.got, fix=own.fix)
+        return own.changed(what, own.fix)
     if error["type"] in _UNKNOWN:
         return _unknown(key, str(path[-1]), parent.get("properties", {}), where)
     if error["type"].startswith("union_tag"):
@@ -183,24 +179,18 @@ def _walk(schema: Any, place: Sequence[Any]) -> tuple[list[Any], Any, Any]:
     path: list[Any] = []
     for step in place:
         schema = _plain(schema, root)
-        for choice in schema.get("oneOf", []):  # a discriminated union names its choice in the path
-            mapping = schema.get("discriminator", {}).get("mapping", {})
-            if step in mapping and choice.get("$ref") == mapping[step]:
-                break
+        mapping = schema.get("discriminator", {}).get("mapping", {})
+        if step in mapping:  # a discriminated union names its choice in the path
+            schema = {"$ref": mapping[step]}
+        elif step == "[key]":
+            schema = parent.get("propertyNames", {})
         else:
-            if step == "[key]":
-                schema = parent.get("propertyNames", {})
-                continue
             path.append(step)
             parent = schema
-            inside = schema.get("properties", {}).get(step) if isinstance(step, str) else None
-            named = next(iter(schema.get("patternProperties", {}).values()), None)
-            schema = (
-                inside or named or schema.get("additionalProperties") or schema.get("items") or {}
-            )
-            schema = schema if isinstance(schema, dict) else {}
-            continue
-        schema = choice
+            patterns = list(schema.get("patternProperties", {}).values())
+            places = schema.get("properties", {}).get(step), *patterns
+            places += schema.get("additionalProperties"), schema.get("items")
+            schema = next((found for found in places if isinstance(found, dict)), {})
     return path, _plain(schema, root), _plain(parent, root)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spikebert.config.plan import Plan, content, make_plan, step_settings
+from spikebert.config.plan import Plan, content, make_plan
+from spikebert.config.runs import step_settings
 from spikebert.config.settings import digest
 from spikebert.report import captions
 

@@ -9,8 +9,8 @@ from transformers import AutoModelForSequenceClassification, BertModel
 
 from spikebert.analysis.energy import measure
 from spikebert.analysis.predict import predict
+from spikebert.config.registry import SHAPE
 from spikebert.config.settings import (
-    SHAPE,
     DenseDirectSettings,
     DenseStage1Settings,
     DenseStage2Settings,
