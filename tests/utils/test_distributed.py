@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from configured import configure, layout_of
 from safetensors.torch import load_file
 from torch.utils.data import BatchSampler
 from toy import make_work
 
+from spikebert.config.plan import read_plan
+from spikebert.training.jobs import jobs_of
 from spikebert.utils.distributed import Shares
 from spikebert.utils.files import read_json
 
@@ -111,17 +114,32 @@ def test_shares_are_the_batches_without_gap_or_repeat(world):
         assert real == rows[5 * number : 5 * number + 5]
 
 
+def stage1_of(folder):
+    """Where the stage 1 of the configuration in a folder writes, and its checkpoints."""
+    jobs = jobs_of(read_plan(folder / "mine.yaml"), layout_of(folder))
+    return next(job for name, job in jobs.items() if name.startswith("stage1/"))
+
+
 def launcher(work, out, *more, epochs=1, nodes=()):
     """The command that distils in two processes, or in one on each of several machines."""
-    settings = {
-        "model": {"hidden_size": 26, "num_attention_heads": 2, "num_hidden_layers": 2},
-        "stage1": {"max_length": 16, "batch_size": 8, "compile": False, "epochs": epochs},
-    }
+    stage1 = {"max_length": 16, "batch_size": 8, "compile": False, "epochs": epochs}
+    options, _ = configure(
+        out,
+        ("spikebert",),
+        unlabelled={"en": {"description": "d", "files": []}},
+        teachers={"en": {"source": "folder", "path": str(work / "base")}},
+        model={"hidden_size": 26, "num_attention_heads": 2, "num_hidden_layers": 2},
+        steps={"stage1": stage1},
+    )
+    job = stage1_of(out)
+    for place, source in (("text", "text.jsonl"), ("bert", "base")):
+        path = Path(job.inputs[place])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.symlink_to(work / source)
     where = nodes or ("--processes=2",)
-    verb = ["launch", *where, "stage1", "--settings", json.dumps(settings)]
-    files = [f"--text={work}/text.jsonl", f"--teacher={work}/base", f"--out={out}/out"]
-    command = [sys.executable, "-m", "spikebert", *verb, *files, "--threads=2"]
-    return [*command, f"--checkpoints={out}/checkpoints", *more]
+    command = [sys.executable, "-m", "spikebert", "launch", *where, "run", job.name, *options]
+    return [*command, "--threads=2", *more]
 
 
 def finish(process):
@@ -144,11 +162,14 @@ def started(command, **variables):
 def test_launch_starts_a_verb_in_several_processes(work, tmp_path):
     status, said = finish(started(launcher(work, tmp_path)))
     assert not status, said[-3000:]
-    about = read_json(tmp_path / "out/training.json")
+    out = Path(stage1_of(tmp_path).outputs["out"])
+    about = read_json(out / "training.json")
     assert (about["steps"], about["samples"]) == (6, 48)
-    assert (tmp_path / "out/model.safetensors").is_file()
+    assert (out / "model.safetensors").is_file()
 
-    status, said = finish(started(launcher(work, tmp_path, f"--teacher={tmp_path}/none")))
+    command = launcher(work, tmp_path, "--force")
+    Path(stage1_of(tmp_path).inputs["bert"]).unlink()
+    status, said = finish(started(command))
     assert status == 2
     assert "expected" in said
     assert "Traceback" not in said
@@ -157,22 +178,23 @@ def test_launch_starts_a_verb_in_several_processes(work, tmp_path):
 @pytest.mark.slow
 def test_a_launch_that_is_told_to_go_saves_and_goes_on(work, tmp_path):
     command = launcher(work, tmp_path, epochs=60)
+    job = stage1_of(tmp_path)
+    out, checkpoints = Path(job.outputs["out"]), Path(job.checkpoints)
     process = started(command, SPIKEBERT_CHECKPOINT_MINUTES="0")
     deadline = time.monotonic() + 240
-    while not list(tmp_path.glob("checkpoints/*/checkpoint-*/manifest.json")):
+    while not list(checkpoints.glob("*/checkpoint-*/manifest.json")):
         assert process.poll() is None, process.communicate()[1][-3000:]
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.terminate()
     status, said = finish(process)
     assert status == 75, said[-3000:]
-    assert not (tmp_path / "out").exists()
-    last = max(int(p.name.split("-")[1]) for p in tmp_path.glob("checkpoints/*/checkpoint-*"))
+    assert not out.exists()
+    last = max(int(p.name.split("-")[1]) for p in checkpoints.glob("*/checkpoint-*"))
     assert 0 < last < 360
     status, said = finish(started(command))
     assert not status, said[-3000:]
-    about = read_json(tmp_path / "out/training.json")
-    assert about["steps"] == 360
+    assert read_json(out / "training.json")["steps"] == 360
 
 
 @pytest.mark.slow
@@ -186,4 +208,5 @@ def test_two_machines_of_one_process_are_one_training(work, tmp_path):
     for process in processes:
         status, said = finish(process)
         assert not status, said[-3000:]
-    assert read_json(tmp_path / "out/training.json")["steps"] == 6
+    out = Path(stage1_of(tmp_path).outputs["out"])
+    assert read_json(out / "training.json")["steps"] == 6
