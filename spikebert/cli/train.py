@@ -19,6 +19,7 @@ from .options import (
     Sets,
     app,
     begin,
+    load,
     plan_of,
     use_threads,
 )
@@ -53,6 +54,7 @@ def run(
     from ..training.jobs import check_inputs, job_of, jobs_of
 
     changes = sets or []
+    load(plugin)
     plan, layout = plan_of(configfile, root, changes)
     jobs = jobs_of(plan, layout)
     job = job_of(jobs, name, plan)
@@ -70,7 +72,7 @@ def run(
     if job.rule in ("augment", "tfidf"):
         use_threads(threads or plan.threads)
     else:
-        begin(threads or plan.threads, [*plan.plugins, *(plugin or [])])
+        begin(threads or plan.threads)
     from ..training.checkpoints import MINUTES_VARIABLE
     from ..training.teacher_cache import Cache
 

@@ -14,7 +14,8 @@ from pydantic import AfterValidator, Field, Strict, with_config
 from typing_extensions import TypedDict
 
 from ..errors import UserError
-from ..utils.validation import STRICT
+from ..utils.validation import STRICT, one_of
+from .plugins import entered
 from .registry import COMPRESSED, LANGUAGES
 
 SPLITS = ("train", "dev", "test")
@@ -29,7 +30,8 @@ METRICS: dict[str, tuple[str, ...]] = {
 CLASSIFICATION, REGRESSION = METRICS
 ACCURACY = METRICS[CLASSIFICATION][0]
 
-# How the rows of a file are read; data.readers.READERS has one function for each.
+# How the rows of a file are read; data.readers.READERS has one function for each, and those of
+# plugins.
 TABLES = ("csv", "tsv", "jsonl")
 FORMATS = (
     *("label_text", "lines", *TABLES, "vader"),
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
 else:
     LanguageName = Literal[tuple(LANGUAGES)]
     CompressedName = Literal[COMPRESSED]
-    FormatName = Literal[FORMATS]
+    FormatName = Annotated[str, *one_of(lambda: (*FORMATS, *entered("format")))]
     Metric = Literal[tuple(name for names in METRICS.values() for name in names)]
 
 

@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..utils.validation import nearest
 from .datasets import MEMBER
 from .files import read_yaml, with_changes
-from .plugins import digests
+from .plugins import digests, needed
 from .registry import MODELS
 from .resources import Resources, resources_of
 from .runs import Run, Settings, canonical, check_transfer, resolve, runs_of
@@ -101,6 +101,9 @@ def content(spec: Mapping[str, Any]) -> str:
     """JSON of the part of a corpus, text or teacher that decides its content, but for what is done
     to its splits later."""
     parts = {k: v for k, v in spec.items() if k not in (*WORDS, "caps", "keep_dev")}
+    formats = [file.get("format") for file in spec.get("files", ())]
+    if readers := needed("format", formats):
+        parts["plugins"] = readers
     return canonical({**parts, "algorithm": ALGORITHM["corpus"]})
 
 
@@ -133,9 +136,7 @@ def make_plan(config: Mapping[str, Any]) -> Plan:
     return Plan(
         **{name: full[name] for name in names},
         resources=resources_of(full["resources"]),
-        settings={
-            name: resolve(name, given[name], "the configuration", plugins) for name in SECTIONS
-        },
+        settings={name: resolve(name, given[name], "the configuration") for name in SECTIONS},
         runs=tuple(runs),
     )
 

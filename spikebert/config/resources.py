@@ -55,16 +55,19 @@ RULES: dict[str, Resources] = {
     "textcnn": Resources(mem_mb=4000, runtime=120),
 }
 
-_FIELDS: dict[str, Any] = {
-    rule: (
-        Resources if rule in SHARED else Job,
-        Field(default_factory=dict, description=f"of the jobs of rule {rule}"),
+
+def resources_form() -> Any:
+    """The form of `resources` in a configuration."""
+    fields: dict[str, Any] = {
+        rule: (
+            Resources if rule in SHARED else Job,
+            Field(default_factory=dict, description=f"of the jobs of rule {rule}"),
+        )
+        for rule in RULES
+    }
+    return create_model(
+        "RulesResources", __config__=STRICT, __doc__="What the jobs of each rule ask for.", **fields
     )
-    for rule in RULES
-}
-RulesResources = create_model(
-    "RulesResources", __config__=STRICT, __doc__="What the jobs of each rule ask for.", **_FIELDS
-)
 
 
 def resources_of(given: Mapping[str, Mapping[str, int]]) -> dict[str, Resources]:

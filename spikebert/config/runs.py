@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -200,7 +200,7 @@ def runs_of(config: Mapping[str, Any], given: Settings, plugins: Mapping[str, st
             overrides = {**start, **own}
             settings = {
                 section: resolve(
-                    section, {**given[section], **_part(overrides, section)}, row.where, plugins
+                    section, {**given[section], **_part(overrides, section)}, row.where
                 )
                 for section in MODELS[model].sections
             }
@@ -298,11 +298,11 @@ def _part(overrides: Mapping[str, Any], section: str) -> dict[str, Any]:
     return {key: value for place, key, value in named if place == section}
 
 
-def resolve(
-    section: str, values: dict[str, Any], where: str, plugins: Iterable[str]
-) -> dict[str, Any]:
+def resolve(section: str, values: dict[str, Any], where: str) -> dict[str, Any]:
     """Every setting of a section, defaults filled in; 3 and 3.0 come out the same."""
     made = dataclasses.asdict(validate(SECTIONS[section], values, where, under=dotted(section, "")))
     for kind in PARTS.keys() & made.keys():
-        check_part(kind, made[kind], f"{dotted(section, kind)} in {where}", plugins)
+        check_part(kind, made[kind], f"{dotted(section, kind)} in {where}")
+    for name in made.get("losses", ()):
+        check_part("loss", name, f"{dotted(section, 'losses')}.{name} in {where}")
     return made

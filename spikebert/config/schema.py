@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import json
 import posixpath
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, Field, Strict, create_model
 
 from ..errors import UserError
-from ..utils.validation import STRICT, json_schema, nearest, validate
+from ..utils.validation import STRICT, json_schema, nearest, one_of, validate
 from .datasets import (
     DIFFERENT,
     Bert,
@@ -33,9 +34,11 @@ from .datasets import (
     check_task,
     words,
 )
-from .registry import BASE, COMPRESSED, MODELS
-from .resources import Job, RulesResources
+from .plugins import load_plugins
+from .registry import BASE, COMPRESSED, MODELS, ModelSpec
+from .resources import RULES, Job, Resources, resources_form
 from .settings import (
+    ALGORITHM,
     CHECKPOINT_MINUTES,
     LARGEST_SEED,
     STEPS,
@@ -49,20 +52,22 @@ from .settings import (
 
 SECTIONS: dict[str, type] = {"model": ModelSettings, "augment": AugmentSettings, **STEPS}
 
+
+def _steps_form() -> Any:
+    fields: dict[str, Any] = {
+        step: (cls, Field(default_factory=dict, description=(cls.__doc__ or "").split("\n")[0]))
+        for step, cls in STEPS.items()
+    }
+    return create_model("Steps", __config__=STRICT, __doc__="Settings of the steps.", **fields)
+
+
 if TYPE_CHECKING:
     ModelName: TypeAlias = str
     Steps: TypeAlias = dict[str, Any]
+    RulesResources: TypeAlias = dict[str, Any]
 else:
-    ModelName = Literal[tuple(MODELS)]
-    Steps = create_model(
-        "Steps",
-        __config__=STRICT,
-        __doc__="Settings of the steps.",
-        **{
-            step: (cls, Field(default_factory=dict, description=(cls.__doc__ or "").split("\n")[0]))
-            for step, cls in STEPS.items()
-        },
-    )
+    ModelName = Annotated[str, *one_of(lambda: tuple(MODELS))]
+    Steps, RulesResources = _steps_form(), resources_form()
 
 
 def _no_device(name: str) -> str:
@@ -195,6 +200,22 @@ DEFAULTS: dict[str, Any] = {
 } | {"model": {}, "augment": {}}
 
 
+def add_model(name: str, spec: ModelSpec, settings: type[TrainingSettings]) -> None:
+    """Let rows of `runs` ask for a model, with settings at `steps.<name>`."""
+    MODELS[name] = spec
+    STEPS[name] = SECTIONS[name] = settings
+    ALGORITHM[name] = 1
+    RULES[name] = Resources()
+    _form.cache_clear()
+
+
+@functools.cache
+def _form() -> type[Configuration]:
+    """The form of a configuration, with the steps and rules of models that were added."""
+    added: dict[str, Any] = {"steps": (_steps_form(), {}), "resources": (resources_form(), {})}
+    return create_model("Configuration", __base__=Configuration, **added)
+
+
 def config_schema() -> dict[str, Any]:
     """The closed JSON schema of a configuration file, with a description for every key."""
     schema = {"title": "Configuration of spikebert", **json_schema(Configuration)}
@@ -231,7 +252,10 @@ def read_config(config: Mapping[str, Any]) -> dict[str, Any]:
             fix="mend the value, or put it into quotes",
         ) from None
     _check_top_names(config)
-    validate(Configuration, config, "the configuration")
+    plugins = config.get("plugins", [])
+    if isinstance(plugins, list) and all(isinstance(path, str) for path in plugins):
+        load_plugins(plugins)  # what else it may be is refused below
+    validate(_form(), config, "the configuration")
     full = {**DEFAULTS, **config}
     _check_sets(full)
     return full

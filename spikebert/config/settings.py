@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -24,8 +24,10 @@ from .registry import SURROGATES
 LATER: dict[str, tuple[str, ...]] = {
     "augment": ("transfer_sentences",),
     "model": ("embedding_mean", "neuron_options", "attention"),
-    "stage1": ("max_sentences", "window_sentences"),
-    "dense_stage1": ("window_sentences",),
+    "stage1": ("max_sentences", "window_sentences", "losses"),
+    "stage2": ("losses",),
+    "dense_stage1": ("window_sentences", "losses"),
+    "dense_stage2": ("losses",),
 }
 LARGEST_SEED = 2**32 - 1  # NumPy's
 # No setting of a step: it decides how much a kill costs, and no number.
@@ -201,6 +203,8 @@ class DistillSettings(TrainingSettings):
     embedding_weight: EmbeddingWeight = 0.1
     ignored_layers: Annotated[Whole, Field(ge=0)] = 0
     """front blocks that L_fea skips"""
+    losses: dict[str, Weight] = field(default_factory=dict)
+    """weights of the losses that plugins register, by their names"""
 
 
 @dataclass(frozen=True)

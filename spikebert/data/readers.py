@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..config.plugins import register
 from ..errors import UserError
 from ..utils.files import parse_json
 from . import hub
@@ -248,15 +249,9 @@ READERS: dict[str, Callable[[str, str, Spec], Iterator[Raw]]] = {
 
 
 def register_reader(name: str, function: Callable[[str, str, Spec], Iterator[Raw]]) -> None:
-    """Make `function`, from the text of a file, its name and its specification to rows, known as
-    the `format` of that name.
-
-    Raises:
-        UserError: there is such a format.
-    """
-    if name in READERS:
-        raise UserError(f"format {name}", expected="a new name", got=name, fix="choose another")
-    READERS[name] = function
+    """Let `format: <name>` select `function`, from the text of a file, its name and its
+    specification to rows."""
+    register("format", READERS, name, function)
 
 
 def decode(data: bytes, encodings: Iterable[str], name: str) -> str:

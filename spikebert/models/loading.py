@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from transformers.utils import logging
 
+from ..config.plugins import check_loaded
 from ..errors import UserError
 from ..utils.files import read_json
 
@@ -51,7 +52,8 @@ def load_model(kind: Any, folder: str | Path, new: Collection[str] = (), **optio
 
     Raises:
         UserError: the folder is missing or cut short, of an unknown type, needs code of its own, or
-            has pickled weights alone; a weight is missing, of another shape, or not finite.
+            has pickled weights alone; a weight is missing, of another shape, or not finite; or a
+            plugin that it needs is not loaded.
     """
     folder = Path(folder)
     if not (folder / "config.json").is_file():
@@ -59,6 +61,7 @@ def load_model(kind: Any, folder: str | Path, new: Collection[str] = (), **optio
     config = read_json(folder / "config.json", "model configuration", "fetch or train it again")
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise _refused(folder, "a config.json without model_type")
+    check_loaded(config.get("plugins"))
     names = {file.name for file in folder.iterdir()}
     if not names & {"model.safetensors", "model.safetensors.index.json"}:
         pickled = any(name.endswith((".bin", ".pt", ".pth")) for name in names)

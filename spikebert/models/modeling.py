@@ -23,13 +23,13 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import ModelOutput
 
+from ..config.plugins import claim, register
 from ..errors import UserError
 from ..utils.validation import nearest
 from .attention import Projection, SpikingSelfAttention
 from .configuration import SpikeBertConfig
 from .neurons import Spiking, State, build_neuron, spike
 from .objective import gold_loss
-from .plugins import claim, register
 
 
 @dataclass

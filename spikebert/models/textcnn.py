@@ -25,10 +25,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
+from ..config.plugins import claim
 from .configuration import SnnTextCnnConfig, TextCnnConfig
 from .modeling import SpikeBertOutput
 from .neurons import build_neuron
-from .plugins import claim
 
 DEVIATIONS = 3  # of the embeddings, on either side of their mean, that the rates cover
 

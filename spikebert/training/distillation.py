@@ -24,7 +24,7 @@ from ..errors import UserError
 from ..models.dense_bert import choose_attention, prepare_last_layer
 from ..models.modeling import SpikeBertPreTrainedModel
 from ..models.students import DenseStudent, as_spiking, identity_of
-from .losses import Alignment, gold_loss, label_loss, logits_loss
+from .losses import LOSSES, Alignment, TeacherOutput, gold_loss, label_loss, logits_loss
 
 States = tuple[Tensor | None, ...] | None  # of the teacher, by layer: [B, N, D_teacher]
 
@@ -151,23 +151,28 @@ class _Distillation(nn.Module):
         types = types_for(self.student, token_type_ids)
         return self.student(**inputs, **types, output_hidden_states=True), states, logits
 
-    def aligned(self, out: Any, states: Any, mask: Tensor) -> dict[str, Tensor]:
-        """L_emb and L_fea of a batch; one whose weight is 0 is not computed."""
+    def aligned(
+        self, out: Any, states: Any, logits: Tensor | None, mask: Tensor
+    ) -> dict[str, Tensor]:
+        """L_emb, L_fea and the losses of plugins of a batch; one whose weight is 0 is not
+        computed."""
         embedded, *features = states
         losses = {}
         if self.settings.embedding_weight:
             losses["loss_embedding"] = self.alignment.embedding_loss(out.embeddings, embedded, mask)
         if self.settings.feature_weight:
             losses["loss_feature"] = self.alignment.feature_loss(out.hidden_states, features, mask)
+        said = TeacherOutput(tuple(states), logits)
+        for name, weight in self.settings.losses.items():
+            if weight:
+                losses[f"loss_{name}"] = LOSSES[name](out, said, mask)
         return losses
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
-        """The weighted sum; the weight of "loss_x" is the setting "x_weight"."""
-        weights = (getattr(self.settings, f"{name[5:]}_weight") for name in losses)
-        return sum(
-            (weight * loss for weight, loss in zip(weights, losses.values(), strict=True)),
-            torch.zeros((), device=self.student.device),
-        )
+        """The weighted sum; the weight of "loss_x" is the setting "x_weight" or "losses.x"."""
+        weights = vars(self.settings) | {f"{n}_weight": w for n, w in self.settings.losses.items()}
+        terms = (weights[f"{name[5:]}_weight"] * loss for name, loss in losses.items())
+        return sum(terms, torch.zeros((), device=self.student.device))
 
 
 class PretrainingDistillation(_Distillation):
@@ -183,7 +188,7 @@ class PretrainingDistillation(_Distillation):
         """ids, mask [B, N] and the teacher's states, if they are cached (`teacher_cache`) -> losses
         of the rows that are counted [B]."""
         out, states, _ = self.both(input_ids, attention_mask, states, None)
-        losses = self.aligned(out, states, of_counted(attention_mask, counted))
+        losses = self.aligned(out, states, None, of_counted(attention_mask, counted))
         return {"loss": self.total(losses), **losses}
 
 
@@ -218,7 +223,7 @@ class TaskDistillation(_Distillation):
         )
         assert said is not None
         temperature = self.settings.temperature
-        losses = self.aligned(out, states, of_counted(attention_mask, counted)) | {
+        losses = self.aligned(out, states, said, of_counted(attention_mask, counted)) | {
             "loss_logits": logits_loss(out.logits, said, temperature, counted),
             "loss_ce": label_loss(out.logits, labels, said, counted),
         }

@@ -243,6 +243,8 @@ def _start(job: Job, cache: Cache | None) -> None:
         distil.stage2(built["model"], own, *teacher, stage1, run, outputs, cache)
     elif job.rule == "direct":
         direct.direct(built["model"], own, path["corpus"], path["bert"], run, outputs)
+    elif job.rule in direct.BUILDERS:
+        direct.registered(own, path["corpus"], path["bert"], run, outputs)
     elif job.rule == "finetune":
         finetune.finetune(own, path["corpus"], path["bert"], run, outputs)
     elif job.rule == "textcnn":

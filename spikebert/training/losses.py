@@ -17,14 +17,38 @@ model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..config.plugins import register
 from ..models.objective import gold_loss, row_mean, squared_error
 from ..utils.distributed import global_mean
+
+
+class TeacherOutput(NamedTuple):
+    """What the teacher says of a batch."""
+
+    states: tuple[Tensor | None, ...]
+    """[B, N, D_teacher] of its embeddings and each layer; None of one that L_fea does not use,
+    where the teacher's answers are cached"""
+    logits: Tensor | None
+    """[B, C]; None in stage 1"""
+
+
+# Of plugins, by name. (student, teacher, mask [B, N]) -> a scalar; the student's output is a
+# `SpikeBertOutput` with embeddings and hidden states, and the mask is 0 at padding.
+Loss = Callable[[Any, TeacherOutput, Tensor], Tensor]
+LOSSES: dict[str, Loss] = {}
+OURS = ("embedding", "feature", "logits", "ce")
+
+
+def register_loss(name: str, function: Loss) -> None:
+    """Let `losses: {<name>: weight}` of a distillation add a loss, which leaves out padding."""
+    register("loss", LOSSES, name, function, taken=OURS)
 
 
 def align(student_layers: int, teacher_layers: int, ignored: int = 0) -> list[tuple[int, int]]:

@@ -6,10 +6,18 @@ from __future__ import annotations
 import difflib
 import functools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    TypeAdapter,
+    ValidationError,
+)
 
 from ..errors import UserError
 
@@ -45,6 +53,21 @@ Truth = Annotated[bool, BeforeValidator(_truth)]
 # Numbers of a file of results, where text is none.
 Count = Annotated[int, Strict(), Field(ge=0)]
 Real = Annotated[float, Strict()]
+
+
+def one_of(known: Callable[[], Collection[str]]) -> Any:
+    """Text that is one of the names known when it is checked; its schema lists those of now."""
+
+    def check(name: str) -> str:
+        if name not in known():
+            raise ValueError("unknown")
+        return name
+
+    def listed(schema: dict[str, Any]) -> None:
+        schema.pop("type", None)
+        schema.update(enum=list(known()), type="string")
+
+    return Field(json_schema_extra=listed), AfterValidator(check)
 
 
 def validate(

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from spikebert.config.plan import make_plan
+from spikebert.config import plugins
+from spikebert.config.plan import content, make_plan
 from spikebert.config.plugins import load_plugins
+from spikebert.data import readers
 from spikebert.errors import UserError
+from spikebert.models import neurons
 
 ROOT = Path(__file__).parents[2]
 TINY = yaml.safe_load((ROOT / "tests/inputs/tiny.yaml").read_text("utf-8"))
@@ -132,12 +135,59 @@ def planned(plugins: list[str], **changes: Any) -> Any:
     return make_plan({**TINY, "runs": [ROW], **changes, "plugins": plugins})
 
 
+MINE = """
+from spikebert.models.neurons import LIF, register_neuron
+
+register_neuron("mine", LIF)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a plugin enters in one test is not known in another."""
+    monkeypatch.setattr(plugins, "_FILES", {})
+    monkeypatch.setattr(neurons, "NEURONS", {**neurons.NEURONS})
+    for name in [name for name in sys.modules if name.startswith("spikebert_plugin_")]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+READER = """
+from spikebert.data.readers import read_lines, register_reader
+
+register_reader("mine", read_lines)
+"""
+
+
+def test_a_format_of_a_plugin_is_known_and_its_file_decides_the_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "READERS", {**readers.READERS})
+    path = tmp_path / "mine.py"
+    path.write_text(READER, encoding="utf-8")
+    file = {"source": "file", "path": "a.txt", "format": "mine"}
+    datasets = {"films": {**FILMS, "files": [file]}}
+    made = planned([str(path)], datasets=datasets)
+    assert made.plugins[str(path)] in content(made.datasets["films"])
+    assert "plugins" not in content(FILMS)
+    with pytest.raises(UserError, match=r"files\.0\.format[\s\S]*wikitext, mine"):
+        planned([str(path)], datasets={"films": {**FILMS, "files": [{**file, "format": "my"}]}})
+
+
+def test_a_misspelt_part_of_a_plugin_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(MINE, encoding="utf-8")
+    with pytest.raises(UserError, match=r"model\.neuron[\s\S]*did you mean mine\?"):
+        planned([str(path)], model={**TINY["model"], "neuron": "mien"})
+    with pytest.raises(UserError, match=r"steps\.stage2\.losses\.rat in [\s\S]*got: +rat"):
+        planned([], steps={**TINY["steps"], "stage2": {"losses": {"rat": 1}}})
+
+
 def test_a_plugin_is_part_of_what_makes_a_run_run_again(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text("A = 1\n", encoding="utf-8")
     without, first = planned([]).runs[0], planned([str(path)]).runs[0]
     assert "plugins" not in without.last_step
-    path.write_text("A = 2\n", encoding="utf-8")
+    path.write_text(MINE, encoding="utf-8")
     second = planned([str(path)], model={**TINY["model"], "neuron": "mine"}).runs[0]
     assert first.plugins.keys() == {str(path)}
     assert len({without.last_step, first.last_step, second.last_step}) == 3

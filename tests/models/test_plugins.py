@@ -7,10 +7,10 @@ import torch
 
 from spikebert.analysis.early_exit import exit_early
 from spikebert.analysis.probes import spike_counts
-from spikebert.config import registry
+from spikebert.config import plugins, registry
 from spikebert.errors import UserError
 from spikebert.kernels.ops import SURROGATE_NUMBERS
-from spikebert.models import modeling, neurons, plugins
+from spikebert.models import modeling, neurons
 from spikebert.models.configuration import SpikeBertConfig
 from spikebert.models.fuse import fuse
 from spikebert.models.loading import load_model

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from ...config.plugins import register
 from ...errors import UserError
 from ...utils.validation import nearest
-from ..plugins import register
 from .lif import LIF, lif, lif_step
 from .spikingjelly import SpikingJelly
 from .surrogate import SURROGATES, Surrogate, spike
