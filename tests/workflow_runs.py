@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -50,3 +51,10 @@ def jobs(folder: Path, *arguments: str) -> dict[str, int]:
     counts = printed.split("Job stats:")[1].split("total")[0]
     found = {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", counts, re.MULTILINE)}
     return {rule: n for rule, n in found.items() if rule not in ("all", "figures", "tables")}
+
+
+def child_seconds() -> float:
+    """Processor time of finished child processes: unlike the clock's, it does not depend on what
+    else the machine does."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

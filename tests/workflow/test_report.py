@@ -2,7 +2,6 @@
 
 import os
 import re
-import resource
 import shutil
 from collections.abc import Iterator
 from itertools import product
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from workflow_runs import ROOT, copy_repository, jobs, snakemake
+from workflow_runs import ROOT, child_seconds, copy_repository, jobs, snakemake
 
 CONFIG = ("--configfile", "published.yaml")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -22,13 +21,6 @@ LISTED = "count => document.querySelectorAll('nav tbody tr a').length === 2 * co
 TABLES = ("claims", "accuracy", "ablation", "variants", "energy", "training_cost")
 
 pytestmark = pytest.mark.slow
-
-
-def child_seconds() -> float:
-    """Processor time of finished child processes: unlike the clock's, it does not depend on what
-    else the machine does."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def is_published(row: dict[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
-from workflow_runs import DONE, ROOT, TINY, copy_repository, jobs, snakemake
+from workflow_runs import DONE, ROOT, TINY, child_seconds, copy_repository, jobs, snakemake
 
 from spikebert.config.plan import make_plan
 from spikebert.records.records import read_records
@@ -79,9 +79,9 @@ def edited(folder: Path, path: str, value: Any) -> str:
 @pytest.mark.parametrize("name", ["config.yaml", "small.yaml", "paper.yaml"])
 def test_dry_run_of_a_fresh_clone_is_complete_and_quick(clone: Path, name: str) -> None:
     path = f"config/{name}"
-    start = time.perf_counter()
+    start = child_seconds()
     counts = jobs(clone, "all", "--configfile", path)
-    assert time.perf_counter() - start < 20  # 2.5 s where nothing else runs
+    assert child_seconds() - start < 20  # 5 s where nothing else runs
     runs = make_plan(yaml.safe_load((ROOT / path).read_text("utf-8"))).runs
     trained = ("tfidf", "textcnn", "snn_textcnn", "finetune", "direct", "stage2")
     assert sum(counts.get(rule, 0) for rule in trained) == len(runs)
