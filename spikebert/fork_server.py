@@ -40,14 +40,15 @@ VARIABLE = "SPIKEBERT_FORK_SERVER"
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 # They time themselves, or start processes that have to import anyway.
 FRESH_VERBS = ("bench", "launch")
-# What a shell or Snakemake sets anew for each job. A copy tells its libraries of the threads.
+# What a shell or Snakemake sets anew for each job, or drops, such as the prompt that an activated
+# environment exports. A copy tells its libraries of the threads.
 THREADS = tuple(
     f"{library}_{what}"
     for what in ("NUM_THREADS", "MAXIMUM_THREADS")
     for library in ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB")
 )
 FOLDERS = ("PWD", "OLDPWD", "TMPDIR", "TMP", "TEMP", "TEMPDIR")
-PER_JOB = ("_", "SHLVL", VARIABLE, *FOLDERS, *THREADS)
+PER_JOB = ("_", "SHLVL", "PS1", VARIABLE, *FOLDERS, *THREADS)
 # Imported by verbs inside their functions.
 LATER = ("sklearn.linear_model", "sklearn.metrics", "scipy.stats", "threadpoolctl", "yaml")
 LARGEST = 2**17  # bytes of a request

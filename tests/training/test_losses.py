@@ -4,8 +4,21 @@ import math
 
 import pytest
 import torch
+from transformers import BertConfig, BertForSequenceClassification
 
-from spikebert.training.losses import Alignment, align, label_loss, logits_loss, masked_mse
+from spikebert.config import plugins
+from spikebert.config.settings import Stage2Settings
+from spikebert.errors import UserError
+from spikebert.training import losses
+from spikebert.training.distillation import TaskDistillation
+from spikebert.training.losses import (
+    Alignment,
+    align,
+    label_loss,
+    logits_loss,
+    masked_mse,
+    register_loss,
+)
 
 
 @pytest.mark.parametrize(
@@ -79,3 +92,34 @@ def test_alignment_leaves_padding_out_and_sums_over_pairs():
     for x in student:
         x[:, 0, 3:] += 10
     assert torch.equal(alignment.feature_loss(student, teacher, mask), loss)
+
+
+def test_a_loss_of_ones_own_is_weighed_and_leaves_out_what_is_not_counted(monkeypatch):
+    monkeypatch.setattr(losses, "LOSSES", {})
+    monkeypatch.setattr("spikebert.training.distillation.LOSSES", losses.LOSSES)
+    monkeypatch.setattr(plugins, "_FILES", {})
+
+    def tokens(student, teacher, mask):
+        """Those of the batch, times the classes of both."""
+        return mask.sum() * student.logits.shape[-1] * teacher.logits.shape[-1]
+
+    register_loss("tokens", tokens)
+    with pytest.raises(UserError, match="loss feature of"):
+        register_loss("feature", tokens)
+    config = BertConfig(
+        vocab_size=9, hidden_size=4, num_hidden_layers=1, num_attention_heads=1, num_labels=2
+    )
+    student, teacher = (BertForSequenceClassification(config) for _ in range(2))
+    settings = Stage2Settings(losses={"tokens": 0.5})
+    module = TaskDistillation(student, teacher, settings).train()
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    out = module(
+        torch.ones(2, 3, dtype=torch.long),
+        mask,
+        labels=torch.tensor([0, 1]),
+        counted=torch.tensor([1, 0]),
+    )
+    assert out["loss_tokens"] == 2 * 2 * 2  # of the first row alone
+    ours = {"feature": 0.1, "embedding": 0.1, "logits": 1.0, "ce": 0.1}  # the defaults
+    total = sum(weight * out[f"loss_{name}"] for name, weight in ours.items())
+    torch.testing.assert_close(out["loss"], total + 0.5 * out["loss_tokens"])

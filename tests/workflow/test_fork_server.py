@@ -166,6 +166,10 @@ def test_what_differs_is_left_to_a_fresh_process(server, arguments, changes):
     assert ask(server, *arguments, **changes) == "status None"
 
 
+def test_the_prompt_of_an_activated_environment_makes_no_difference(server):
+    assert ask(server, "predict", "--help", PS1="(venv) ") == "status 0"
+
+
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_a_training_gives_the_bits_of_a_fresh_process(server, tmp_path, threads):
     shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 120}
