@@ -223,20 +223,20 @@ def test_two_runs_at_once_share_a_checkout(tmp_path: Path) -> None:
 def test_the_same_run_twice_at_once_is_refused_until_unlocked(tmp_path: Path) -> None:
     """The second is told; a lock that a killed one left is named with its way out."""
     folder = copy_repository(tmp_path)
-    target = "work/tiny/teachers/en"
-    first = started(folder, target)
+    first = started(folder, "all")  # long enough for another to be refused
     limit = time.monotonic() + 120
     while not (folder / "work/tiny/unlabelled/en/text.jsonl").exists():
         assert first.poll() is None
         assert time.monotonic() < limit
         time.sleep(0.02)
-    again = (target, "--cores", "1", "--configfile", TINY)
-    assert "cannot be locked" in snakemake(folder, *again, status=1)
+    options = ("--cores", "1", "--configfile", TINY)
+    assert "cannot be locked" in snakemake(folder, "all", *options, status=1)
     os.killpg(first.pid, signal.SIGKILL)  # the workflow and its jobs
     first.communicate()
-    assert "--unlock" in snakemake(folder, *again, status=1)
+    assert "--unlock" in snakemake(folder, "all", *options, status=1)
     snakemake(folder, "--unlock", "--configfile", TINY)
-    snakemake(folder, *again)
+    target = "work/tiny/teachers/en"
+    snakemake(folder, target, *options)
     assert (folder / target / "model.safetensors").is_file()
 
 
