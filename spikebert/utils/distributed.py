@@ -95,7 +95,7 @@ def gathered(own: T) -> list[T] | None:
 def any_of(flag: bool, arguments: Any) -> bool:
     """Whether it is so in any process; all of them have to ask. The library's training arguments
     name the device that they speak through."""
-    return bool(mean_of({"so": float(flag)}, arguments.device)["so"])
+    return flag if world_size() == 1 else mean_of({"so": float(flag)}, arguments.device)["so"] > 0
 
 
 def mean_of(values: dict[str, float], device: torch.device) -> dict[str, float]:
