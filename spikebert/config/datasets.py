@@ -8,7 +8,7 @@ read from them). Nothing heavy is imported here: the workflow reads this module 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Required, TypeAlias
+from typing import Annotated, Any, Literal, Required
 
 from pydantic import AfterValidator, Field, Strict, with_config
 from typing_extensions import TypedDict
@@ -44,17 +44,6 @@ GLUE_SETS = (
     *("glue_cola", "glue_stsb", "glue_mrpc", "glue_rte"),
 )
 
-if TYPE_CHECKING:
-    LanguageName: TypeAlias = str
-    CompressedName: TypeAlias = str
-    FormatName: TypeAlias = str
-    Metric: TypeAlias = str
-else:
-    LanguageName = Literal[tuple(LANGUAGES)]
-    CompressedName = Literal[COMPRESSED]
-    FormatName = Annotated[str, *one_of(lambda: (*FORMATS, *entered("format")))]
-    Metric = Literal[tuple(name for names in METRICS.values() for name in names)]
-
 
 def words(pattern: str, expected: str, **bounds: Any) -> Any:
     """A pattern, and what it asks for as somebody would say it."""
@@ -74,6 +63,10 @@ Flag = Annotated[bool, Strict()]
 Text = Annotated[str, Field(min_length=1)]
 Rows = Annotated[int, Strict(), Field(ge=1)]
 SplitShare = Annotated[float, Strict(), Field(ge=0, lt=1)]
+LanguageName = Annotated[str, *one_of(lambda: LANGUAGES)]
+CompressedName = Annotated[str, *one_of(lambda: COMPRESSED)]
+FormatName = Annotated[str, *one_of(lambda: (*FORMATS, *entered("format")))]
+Metric = Annotated[str, *one_of(lambda: [name for names in METRICS.values() for name in names])]
 Sha256 = Annotated[str, words("^[0-9a-f]{64}$", "the 64 hexadecimal digits of a SHA-256")]
 Repository = Annotated[
     str, words(r"^[\w./-]+$", "owner/name", description="owner/name of the repository")
@@ -355,15 +348,23 @@ def metric_of(spec: Mapping[str, Any]) -> str:
 
 
 def check_task(name: str, spec: Mapping[str, Any]) -> None:
-    """Refuse a range, a label or a metric that does not fit the task of a set.
+    """Refuse what does not fit the task of a set, or leaves no rows to train on.
 
     Raises:
-        UserError: one of them does not fit.
+        UserError: its range, metric, shares or files do not fit.
     """
-    task, metric = task_of(spec), metric_of(spec)
+    task, metric, files = task_of(spec), metric_of(spec), spec["files"]
+    of_set = f"of data set {name}"
+    if sum(spec.get("split", {}).values()) >= 1:
+        raise UserError(
+            f"setting datasets.{name}.split",
+            expected="shares of dev and test that leave rows for train: a sum below 1",
+            got=spec["split"],
+            fix="lower one of them",
+        )
     if metric not in METRICS[task]:
         raise UserError(
-            f"metric of data set {name}",
+            f"metric {of_set}",
             expected=f"one of {', '.join(METRICS[task])}, since its labels are "
             + ("classes" if task == CLASSIFICATION else "scores"),
             got=metric,
@@ -371,7 +372,7 @@ def check_task(name: str, spec: Mapping[str, Any]) -> None:
         )
     if metric == "f1" and len(spec["labels"]) != 2:
         raise UserError(
-            f"metric of data set {name}",
+            f"metric {of_set}",
             expected="two classes, since f1 is that of the second",
             got=f"{len(spec['labels'])} classes",
             fix="choose f1_macro",
@@ -379,24 +380,24 @@ def check_task(name: str, spec: Mapping[str, Any]) -> None:
     low, high = spec.get("range", (0, 0))
     if (task == REGRESSION) != (low < high):
         raise UserError(
-            f"range of data set {name}",
+            f"range {of_set}",
             expected="[lowest, highest] score" if task == REGRESSION else "none: it has classes",
             got=spec.get("range"),
             fix="give range: [0, 5], say" if task == REGRESSION else "remove it, or labels: null",
         )
-    pairs = [file for file in spec["files"] if "pair_column" in file]
-    if pairs and (len(pairs) < len(spec["files"]) or any(f.get("sentences") for f in pairs)):
+    pairs = [file for file in files if "pair_column" in file]
+    if pairs and (len(pairs) < len(files) or any(f.get("sentences") for f in pairs)):
         raise UserError(
-            f"files of data set {name}",
+            f"files {of_set}",
             expected="pair_column in all of them or in none, and pairs that are not cut",
-            got=f"{len(pairs)} of {len(spec['files'])} files with pair_column",
+            got=f"{len(pairs)} of {len(files)} files with pair_column",
             fix="name the column in each file, and leave out sentences",
         )
-    fixed = [file for file in spec["files"] if "label" in file]
+    fixed = [file["label"] for file in files if "label" in file]
     if task == REGRESSION and fixed:
         raise UserError(
-            f"files of data set {name}",
+            f"files {of_set}",
             expected="label_column, since its labels are scores",
-            got=f"label: {fixed[0]['label']}",
+            got=f"label: {fixed[0]}",
             fix="name the column of the score",
         )

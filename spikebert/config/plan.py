@@ -1,51 +1,32 @@
-"""From a configuration to the runs it asks for, all of it checked before anything starts.
-
-The workflow reads this module while it parses, so nothing heavy is imported here.
-"""
+"""From a configuration file to the runs it asks for, all of it checked before anything starts."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from ..errors import UserError
 from ..utils.validation import nearest
 from .datasets import MEMBER
-from .files import read_yaml, with_changes
 from .plugins import digests, needed
 from .registry import MODELS
-from .resources import Resources, resources_of
-from .runs import Run, Settings, canonical, check_transfer, resolve, runs_of
-from .schema import SECTIONS, read_config
-from .settings import ALGORITHM, STEPS
+from .runs import Run, Settings, canonical, check_parts, runs_of
+from .schema import RULES, SECTIONS, Common, Resources, read_config
+from .settings import ALGORITHM
 
 # Keys of a corpus, text or teacher that are words for people and change no row.
 WORDS = ("description", "licence", "analogue", "compressed")
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Common):
     """A checked configuration: every default filled in, every row of `runs` multiplied out."""
 
-    run: str
-    work: str
-    mirror: str | None
-    threads: int
-    gpu: int
-    retries: int
     resources: dict[str, Resources]
-    checkpoints: str | None
-    teacher_cache_gib: float
-    checkpoint_minutes: float
-    energy_sentences: int | None
-    datasets: dict[str, dict[str, Any]]
-    unlabelled: dict[str, dict[str, Any]]
-    teachers: dict[str, dict[str, Any]]
-    compressed: dict[str, dict[str, Any]]
-    unavailable: dict[str, str]
     plugins: dict[str, str]
     settings: Settings
     runs: tuple[Run, ...]
@@ -116,27 +97,25 @@ def local_files(spec: Mapping[str, Any]) -> list[str]:
 def make_plan(config: Mapping[str, Any]) -> Plan:
     """Check a configuration and multiply out its runs.
 
-    A row of another variant starts from the base rows of the same set and model, so that it
-    differs from them in its own overrides alone. Where a model starts or learns from another's,
-    that is a run, too: the base one, unless the row changes its settings.
-
     Raises:
         UserError: what `read_config` refuses, an override that is unknown, out of range or without
             effect, or two rows that give the same runs different settings.
     """
     full = read_config(config)
-    given = {"model": full["model"], "augment": full["augment"]}
-    given |= {step: full["steps"].get(step, {}) for step in STEPS}
-    full["plugins"] = plugins = digests(full["plugins"])
+    sections = {"model": full.model, "augment": full.augment, **dict(full.steps)}
+    given = {section: dataclasses.asdict(sections[section]) for section in SECTIONS}
+    plugins = digests(full.plugins)
     runs = runs_of(full, given, plugins)
-    check_transfer(runs, full)
-    sets, models = list(full["datasets"]), list(MODELS)
+    for section, values in given.items():
+        check_parts(section, values, "the configuration")
+    sets, models = list(full.datasets), list(MODELS)
     runs.sort(key=lambda run: (sets.index(run.dataset), models.index(run.model)))
-    names = {f.name for f in dataclasses.fields(Plan)} - {"settings", "runs", "resources"}
-    return Plan(
-        **{name: full[name] for name in names},
-        resources=resources_of(full["resources"]),
-        settings={name: resolve(name, given[name], "the configuration") for name in SECTIONS},
+    asked = config.get("resources", {})
+    return Plan.model_construct(
+        **{name: getattr(full, name) for name in Common.model_fields},
+        resources={rule: job.model_copy(update=asked.get(rule, {})) for rule, job in RULES.items()},
+        plugins=plugins,
+        settings=given,
         runs=tuple(runs),
     )
 
@@ -144,3 +123,70 @@ def make_plan(config: Mapping[str, Any]) -> Plan:
 def read_plan(path: str | Path, changes: Sequence[str] = ()) -> Plan:
     """The plan of a configuration file, with `key=value` changes such as `model.beta=0.8`."""
     return make_plan(with_changes(read_yaml(path), changes))
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        UserError: there is no such file, it is no YAML (with the line), or it holds no mapping.
+    """
+    path = Path(path)
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        there = path.parent.glob("*.y*ml") if path.parent.is_dir() else ()
+        known = [str(other) for other in sorted(there)]
+        raise UserError(
+            f"configuration {path}",
+            expected="a YAML file",
+            got="no such file" if isinstance(error, FileNotFoundError) else error.strerror,
+            fix=nearest(str(path), known, "check the path"),
+        ) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        raise UserError(
+            f"configuration {path}" + (f", line {mark.line + 1}" if mark else ""),
+            expected="valid YAML",
+            got=getattr(error, "problem", None) or error,
+            fix="check indentation, quotes and brackets there and in the line before",
+        ) from None
+    if not isinstance(value, dict):
+        raise UserError(
+            f"configuration {path}",
+            expected="a mapping of names to values, such as run: mine",
+            got="an empty file" if value is None else f"a {type(value).__name__}",
+            fix="see config/README.md, or start from a copy of config/config.yaml",
+        )
+    return value
+
+
+def with_changes(config: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """A copy of a configuration in which each `key=value` of a command line is set; keys have dots,
+    values are YAML.
+
+    >>> with_changes({"run": "mine", "model": {"beta": 0.9}}, ["model.beta=0.8"])
+    {'run': 'mine', 'model': {'beta': 0.8}}
+
+    Raises:
+        UserError: a text is no `key=value`, its value no YAML, or its key leads through a value.
+    """
+    config = copy.deepcopy(config)
+    for text in changes:
+        key, sign, value = text.partition("=")
+        *above, last = key.strip().split(".")
+        place: Any = config
+        for name in above:
+            place = place.setdefault(name, {}) if isinstance(place, dict) else None
+        try:
+            if not sign or not last or not isinstance(place, dict):
+                raise ValueError("a name within a value" if sign and last else text)
+            place[last] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError) as error:
+            raise UserError(
+                f"--set {text}",
+                expected="the dotted name of a setting and its value",
+                got=error,
+                fix="write it as model.beta=0.8",
+            ) from None
+    return config

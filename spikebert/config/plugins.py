@@ -7,11 +7,11 @@ so that a part that none of them enters is refused before the first job.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import re
 import sys
 import traceback
 from collections.abc import Collection, Iterable, Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -41,9 +41,16 @@ class Plugin(NamedTuple):
 _FILES: dict[tuple[str, str], Plugin | None] = {}
 
 
-def digests(paths: Iterable[str]) -> dict[str, str]:
+def digests(paths: Iterable[str | Path]) -> dict[str, str]:
     """The SHA-256 of each file, by its path; a `UserError` for one that is not there."""
-    return {path: hashlib.sha256(_read(path)).hexdigest() for path in paths}
+    found = {}
+    for path in map(str, paths):
+        try:
+            found[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        except (OSError, ValueError) as error:
+            fix = "check the path; it starts where the workflow is run"
+            raise _refused(path, getattr(error, "strerror", None) or error, fix) from None
+    return found
 
 
 def load_plugins(paths: Iterable[str | Path]) -> list[ModuleType]:
@@ -52,36 +59,27 @@ def load_plugins(paths: Iterable[str | Path]) -> list[ModuleType]:
     Raises:
         UserError: there is no such file, or an exception within it, named by its line.
     """
-    return [_load(Path(path)) for path in paths]
+    return [_load(path, sha256) for path, sha256 in digests(paths).items()]
 
 
-def _load(path: Path) -> ModuleType:
-    name = f"spikebert_plugin_{hashlib.sha256(_read(path)).hexdigest()[:16]}"
+def _load(path: str, sha256: str) -> ModuleType:
+    name = f"spikebert_plugin_{sha256[:16]}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise _refused(path, "its name does not end in .py", "rename it")
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    loader = SourceFileLoader(name, path)
+    module = sys.modules[name] = ModuleType(name)
+    module.__file__ = path
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
         if isinstance(error, UserError):  # of a name that is taken; it names the file
             raise
         frames = traceback.extract_tb(error.__traceback__)
-        own = [frame.lineno for frame in frames if frame.filename == spec.origin]
+        own = [frame.lineno for frame in frames if frame.filename == path]
         line = error.lineno if isinstance(error, SyntaxError) else (own or [None])[-1]
         raise _refused(f"{path}, line {line}", f"{type(error).__name__}: {error}") from error
     return module
-
-
-def _read(path: str | Path) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        fix = "check the path; it starts where the workflow is run"
-        raise _refused(path, getattr(error, "strerror", None) or error, fix) from None
 
 
 def _refused(path: object, got: object, fix: str = "mend the file") -> UserError:
@@ -89,20 +87,15 @@ def _refused(path: object, got: object, fix: str = "mend the file") -> UserError
 
 
 def register(
-    kind: str,
-    registry: dict[str, Any],
-    name: str,
-    thing: Any,
-    taken: Collection[str] = (),
-    depth: int = 2,
+    kind: str, registry: dict[str, Any], name: str, thing: Any, taken: Collection[str] = ()
 ) -> None:
     """Enter `thing` in `registry`, where `model.<kind>: <name>` or the like finds it, and note the
-    file that calls, `depth` calls up.
+    file that calls the function which calls this one.
 
     Raises:
         UserError: another thing has that name, or it is one of those that are `taken`.
     """
-    file = Path(sys._getframe(depth).f_code.co_filename)
+    file = Path(sys._getframe(2).f_code.co_filename)
     plugin = Plugin(file.name, sha256_of(file)) if file.is_file() else None
     known = _FILES.get((kind, name))
     own = known is not None and plugin is not None and known.name == plugin.name
@@ -157,12 +150,12 @@ def check_loaded(plugins: Mapping[str, str] | None) -> None:
     """
     loaded = dict(filter(None, _FILES.values()))
     for name, sha256 in (plugins or {}).items():
-        if loaded.get(name) != sha256:
-            found = f"one with SHA-256 {loaded[name][:12]}" if name in loaded else "none loaded"
+        found = loaded.get(name)
+        if found != sha256:
             raise UserError(
                 f"plugin {name}, which this model needs",
                 expected=f"the file that it was trained with, SHA-256 {sha256[:12]}",
-                got=found,
+                got=f"one with SHA-256 {found[:12]}" if found else "none loaded",
                 fix=f"--plugin {name}, `plugins: [{name}]` in the configuration, or import the "
                 "file before the model is loaded; train again if the file has changed",
             )
@@ -177,6 +170,6 @@ def claim(config: Any) -> None:
     """
     named = getattr(config, "plugins", None)
     check_loaded(named)
-    used = [needed(kind, [name]) for kind, name in _FILES if getattr(config, kind, None) == name]
-    for files in filter(None, used):
-        config.plugins = named = {**(named or {}), **files}
+    for kind, name in _FILES:
+        if getattr(config, kind, None) == name and (files := needed(kind, [name])):
+            config.plugins = named = {**(named or {}), **files}

@@ -55,13 +55,10 @@ class ModelSpec:
     """One kind of model that a row of `runs` may ask for."""
 
     title: str  # in tables, figures and claims
-    sections: tuple[
-        str, ...
-    ]  # settings that decide its weights, its parent's too; its own step last
-    rule: str  # the function and the Snakemake rule that train it
+    # Settings that decide its weights, its parent's too, and its own step last.
+    sections: tuple[str, ...]
     colour: str  # of Okabe and Ito's palette; a spiking network and its dense twin share theirs
     parent: str | None = None  # the model of the same set and seed that it starts or learns from
-    student: bool = False  # takes the settings of `model`
     dense: bool = False  # a dense network with a spiking twin; of `model` it takes the shape alone
     compressed: bool = False  # a published compressed BERT, fine-tuned as the teacher is
     neural: bool = True  # false: no weights folder, no energy, no seed, no BERT of its language
@@ -73,6 +70,11 @@ class ModelSpec:
         return self.sections[-1]
 
     @property
+    def rule(self) -> str:
+        """The function and the Snakemake rule that train it: a dense twin has its twin's."""
+        return self.step.removeprefix("dense_") if self.dense else self.step
+
+    @property
     def stage1(self) -> str | None:
         """The section of the stage 1 that it comes from; None if it comes from none."""
         return next((name for name in self.sections if name.endswith("stage1")), None)
@@ -80,68 +82,54 @@ class ModelSpec:
     @property
     def student_steps(self) -> tuple[str, ...]:
         """The sections of the steps that train the student: those after `model`."""
-        return self.sections[self.sections.index("model") + 1 :] if self.student else ()
+        sections = self.sections
+        return sections[sections.index("model") + 1 :] if "model" in sections else ()
 
     @property
     def from_bert(self) -> bool:
         """Whether it needs the pre-trained BERT of its language, at least its word pieces."""
         return self.neural and not self.compressed
 
-    def depends(self, name: str) -> bool:
-        """Whether its weights depend on a setting, `<section>.<key>`."""
-        section, _, key = name.partition(".")
+    def depends(self, section: str, key: str) -> bool:
+        """Whether its weights depend on a setting."""
         return section in self.sections and (section != "model" or not self.dense or key in SHAPE)
 
 
+_LABELLED = ("finetune", "augment", "model")  # what a distilled student depends on first
 # In the order of the tables.
 MODELS: dict[str, ModelSpec] = {
-    "tfidf": ModelSpec(
-        "TF-IDF with logistic regression", ("tfidf",), "tfidf", "#000000", neural=False
-    ),
-    "textcnn": ModelSpec("TextCNN", ("textcnn",), "textcnn", "#56B4E9", dense=True),
-    "teacher": ModelSpec("its fine-tuned teacher", ("finetune",), "finetune", "#0072B2"),
-    "distilbert": ModelSpec("DistilBERT", ("finetune",), "finetune", "#F0E442", compressed=True),
-    "tinybert": ModelSpec("TinyBERT", ("finetune",), "finetune", "#999999", compressed=True),
+    "tfidf": ModelSpec("TF-IDF with logistic regression", ("tfidf",), "#000000", neural=False),
+    "textcnn": ModelSpec("TextCNN", ("textcnn",), "#56B4E9", dense=True),
+    "teacher": ModelSpec("its fine-tuned teacher", ("finetune",), "#0072B2"),
+    "distilbert": ModelSpec("DistilBERT", ("finetune",), "#F0E442", compressed=True),
+    "tinybert": ModelSpec("TinyBERT", ("finetune",), "#999999", compressed=True),
     "dense_direct": ModelSpec(
         "a dense BERT of its shape, directly trained",
         ("model", "dense_direct"),
-        "direct",
         "#E69F00",
-        student=True,
         dense=True,
     ),
     "dense_distilled": ModelSpec(
         "a dense BERT of its shape, distilled as it is,",
-        ("finetune", "augment", "model", "dense_stage1", "dense_stage2"),
-        "stage2",
+        (*_LABELLED, "dense_stage1", "dense_stage2"),
         "#D55E00",
         parent="teacher",
-        student=True,
         dense=True,
         measured=False,
     ),
     "snn_textcnn": ModelSpec(
-        "SNN-TextCNN", ("textcnn", "snn_textcnn"), "snn_textcnn", "#56B4E9", parent="textcnn"
+        "SNN-TextCNN", ("textcnn", "snn_textcnn"), "#56B4E9", parent="textcnn"
     ),
-    "direct": ModelSpec(
-        "the directly trained Spikformer", ("model", "direct"), "direct", "#E69F00", student=True
-    ),
+    "direct": ModelSpec("the directly trained Spikformer", ("model", "direct"), "#E69F00"),
     "stage2_only": ModelSpec(
         "the student distilled on the task alone",
-        ("finetune", "augment", "model", "stage2"),
-        "stage2",
+        (*_LABELLED, "stage2"),
         "#009E73",
         parent="teacher",
-        student=True,
         measured=False,
     ),
     "spikebert": ModelSpec(
-        "SpikeBERT",
-        ("finetune", "augment", "model", "stage1", "stage2"),
-        "stage2",
-        "#D55E00",
-        parent="teacher",
-        student=True,
+        "SpikeBERT", (*_LABELLED, "stage1", "stage2"), "#D55E00", parent="teacher"
     ),
 }
 # Neurons, surrogate derivatives, encoders and attentions of our own; `sj.<class>` is a neuron or
@@ -152,12 +140,6 @@ ENCODERS = ("heaviside", "lif")
 ATTENTIONS = ("spiking",)
 
 COMPRESSED = tuple(name for name, spec in MODELS.items() if spec.compressed)
-# Steps that are given the settings of `model` beside their own, and those of them that are given
-# its shape alone.
-STUDENT_STEPS = tuple(
-    dict.fromkeys(step for spec in MODELS.values() for step in spec.student_steps)
-)
-DENSE_STEPS = tuple(step for spec in MODELS.values() if spec.dense for step in spec.student_steps)
 
 
 @dataclass(frozen=True)

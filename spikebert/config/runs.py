@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from ..errors import UserError
 from ..utils.validation import nearest, validate
 from .plugins import PARTS, check_part
-from .registry import BASE, DENSE_STEPS, MODELS, SHAPE, STUDENT_STEPS, RunId
-from .schema import SECTIONS, dotted, keys_of
+from .registry import BASE, MODELS, SHAPE, RunId
+from .schema import SECTIONS, Configuration, Row, dotted, settings_by_name
 from .settings import ALGORITHM, LATER, digest
 
 Settings = Mapping[str, Mapping[str, Any]]
+Place = tuple[str, str]  # a section and a key in it
 
 
 @dataclass(frozen=True)
@@ -96,213 +98,165 @@ def canonical(value: Any) -> str:
 def step_settings(step: str, settings: Settings, plugins: Mapping[str, str] | None = None) -> str:
     """JSON of the sections that `step` is given, without the `LATER` settings at their default;
     where there are plugins and it trains a network, of their digests as well."""
-    names = ("model", step) if step in STUDENT_STEPS else (step,)
-    sections = {section: _told(section, settings[section]) for section in names}
-    if step in DENSE_STEPS:
-        sections["model"] = {key: settings["model"][key] for key in SHAPE}
-    entered = {"plugins": plugins} if plugins and "learning_rate" in settings[step] else {}
-    return canonical({**sections, **entered, "algorithm": ALGORITHM[step]})
+    trains = [spec for spec in MODELS.values() if step in spec.student_steps]
+    told: dict[str, Any] = {}
+    for section in ("model", step) if trains else (step,):
+        default = dataclasses.asdict(SECTIONS[section]())
+        late = {key for key in LATER.get(section, ()) if settings[section][key] == default[key]}
+        told[section] = {key: v for key, v in settings[section].items() if key not in late}
+    if any(spec.dense for spec in trains):
+        told["model"] = {key: settings["model"][key] for key in SHAPE}
+    if plugins and "learning_rate" in settings[step]:
+        told["plugins"] = plugins
+    return canonical({**told, "algorithm": ALGORITHM[step]})
 
 
-def _told(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    default = dataclasses.asdict(SECTIONS[section]())
-    late = {name for name in LATER.get(section, ()) if values[name] == default[name]}
-    return {name: value for name, value in values.items() if name not in late}
+def runs_of(config: Configuration, given: Settings, plugins: Mapping[str, str]) -> list[Run]:
+    """Every run of every row once, base rows first.
 
-
-@dataclass(frozen=True)
-class _Row:
-    """A row of `runs` for one set: its models, those that they start or learn from included."""
-
-    where: str
-    dataset: str
-    models: tuple[str, ...]
-    seeds: tuple[int, ...]
-    variant: str
-    overrides: Mapping[str, Any]  # dotted names, the leading `steps.` left out
-
-    def overrides_of(self, model: str) -> dict[str, Any]:
-        return {name: v for name, v in self.overrides.items() if MODELS[model].depends(name)}
-
-
-def _rows(config: Mapping[str, Any]) -> Iterator[_Row]:
-    for number, row in enumerate(config["runs"], 1):
-        where = f"row {number} of runs"
-        asked = tuple(row["models"])
-        implied = [parent for model in asked if (parent := MODELS[model].parent)]
-        overrides = dict(_short(name, where, v) for name, v in row.get("overrides", {}).items())
-        models = tuple(dict.fromkeys((*implied, *asked)))
-        variant = row.get("variant", BASE)
-        _check_overrides(where, models, asked, variant, overrides)
-        for dataset in row["datasets"]:
-            yield _Row(where, dataset, models, tuple(row["seeds"]), variant, overrides)
-
-
-def _short(name: str, where: str, value: Any) -> tuple[str, Any]:
-    """`steps.stage2.epochs` -> `stage2.epochs`, refused if there is no such setting."""
-    settings = {
-        dotted(section, key): (section, key)
-        for section in SECTIONS
-        if section != "pretrain"  # the base teacher is one for all rows
-        for key in keys_of(section)
-    }
-    if name not in settings:
-        raise UserError(
-            f"unknown setting {name} in the overrides of {where}",
-            expected="a dotted name below model, augment or steps (steps.pretrain excepted)",
-            got=name,
-            fix=nearest(name, settings, "remove it"),
-        )
-    section, key = settings[name]
-    return f"{section}.{key}", value
-
-
-def _check_overrides(
-    where: str,
-    models: tuple[str, ...],
-    asked: tuple[str, ...],
-    variant: str,
-    overrides: Mapping[str, Any],
-) -> None:
-    """Every override has to matter, and a variant has to differ from the base."""
-    idle = [name for name in overrides if not any(MODELS[model].depends(name) for model in models)]
-    if idle:
-        raise UserError(
-            f"override of {', '.join(sorted(idle))} in {where}",
-            expected=f"a setting that one of {', '.join(asked)} depends on",
-            got=", ".join(sorted(idle)),
-            fix="remove it, or add a model that it changes",
-        )
-    same = [model for model in asked if not any(MODELS[model].depends(name) for name in overrides)]
-    if variant != BASE and same:
-        raise UserError(
-            f"variant {variant} in {where}",
-            expected="overrides that change every model of the row",
-            got=f"none for {', '.join(same)}",
-            fix="leave these models out of the row, or add an override",
-        )
-
-
-def runs_of(config: Mapping[str, Any], given: Settings, plugins: Mapping[str, str]) -> list[Run]:
-    """Every run of every row once, base rows first."""
-    rows = sorted(_rows(config), key=lambda row: row.variant != BASE)  # stable
-    base: dict[tuple[str, ...], dict[str, Any]] = {}
-    named: dict[tuple[str, ...], tuple[str, Settings]] = {}
+    A row of another variant starts from the base rows of the same set and model, so that it
+    differs from them in its own overrides alone. Where a model starts or learns from another's,
+    that is a run, too: the base one, unless the row changes its settings.
+    """
+    rows = [(f"row {number} of runs", row) for number, row in enumerate(config.runs, 1)]
+    base: dict[tuple[str, str], dict[Place, Any]] = {}
+    named: dict[str, tuple[str, Settings]] = {}
     runs: dict[str, Run] = {}
-    for row in rows:
-        spec = config["datasets"][row.dataset]
-        for model in row.models:
-            own = row.overrides_of(model)
-            variant = row.variant if own else BASE
-            start = base.get((row.dataset, model), {})
+    for where, row in sorted(rows, key=lambda numbered: numbered[1].variant != BASE):  # stable
+        parents = [parent for model in row.models if (parent := MODELS[model].parent)]
+        models = list(dict.fromkeys([*parents, *row.models]))
+        overrides = _overrides(row, models, where)
+        own = {model: _that_matter(overrides, model) for model in models}
+        variants = {model: row.variant if own[model] else BASE for model in models}
+        for dataset, model in product(row.datasets, models):
+            spec, parent = config.datasets[dataset], MODELS[model].parent
             if row.variant == BASE:
-                base[row.dataset, model] = start = own
-            overrides = {**start, **own}
+                base[dataset, model] = own[model]
+            changes = base.get((dataset, model), {}) | own[model]
             settings = {
-                section: resolve(
-                    section, {**given[section], **_part(overrides, section)}, row.where
-                )
+                section: _changed(section, given[section], changes, where)
                 for section in MODELS[model].sections
             }
-            _check_layers(settings, f"{row.where}, {model}")
-            name = (row.dataset, model, variant)
-            first = named.setdefault(name, (row.where, settings))
-            _check_same(".".join(name), first, row, settings)
-            _check_decay(settings, own, row.where)
+            _check_settings(settings, own[model], where, model)
+            name = f"{dataset}.{model}.{variants[model]}"
+            _check_same(name, settings, where, *named.setdefault(name, (where, settings)))
             for seed in row.seeds:
                 run = Run(
-                    dataset=row.dataset,
+                    dataset=dataset,
                     language=spec["language"],
                     source=spec["description"],
                     model=model,
-                    variant=variant,
+                    variant=variants[model],
                     seed=seed,
                     settings=settings,
-                    teacher=_parent(row, model, seed),
+                    teacher=parent and str(RunId(dataset, parent, variants[parent], seed)),
                     plugins=plugins,
                 )
+                _check_transfer(run, config)
                 runs.setdefault(run.id, run)
     return list(runs.values())
 
 
-def _check_decay(settings: Settings, overrides: Mapping[str, Any], where: str) -> None:
-    """Where tau is set, it takes the place of beta."""
-    if "model.beta" in overrides and settings["model"]["tau"] is not None:
+def _that_matter(overrides: Mapping[Place, Any], model: str) -> dict[Place, Any]:
+    return {place: v for place, v in overrides.items() if MODELS[model].depends(*place)}
+
+
+def _overrides(row: Row, models: list[str], where: str) -> dict[Place, Any]:
+    """The changed settings of a row: every one has to matter, and a variant has to differ."""
+    known = {name: place for name, place in settings_by_name().items() if place[0] != "pretrain"}
+    for name in row.overrides:
+        if name not in known:
+            raise UserError(
+                f"unknown setting {name} in the overrides of {where}",
+                expected="a dotted name below model, augment or steps (steps.pretrain excepted)",
+                got=name,
+                fix=nearest(name, known, "remove it"),
+            )
+    overrides = {known[name]: value for name, value in row.overrides.items()}
+    own = {model: _that_matter(overrides, model) for model in models}
+    idle = [dotted(*place) for place in overrides if not any(place in own[m] for m in models)]
+    if idle:
+        raise UserError(
+            f"override of {', '.join(idle)} in {where}",
+            expected=f"a setting that one of {', '.join(row.models)} depends on",
+            got=", ".join(idle),
+            fix="remove it, or add a model that it changes",
+        )
+    same = [model for model in row.models if not own[model]]
+    if row.variant != BASE and same:
+        raise UserError(
+            f"variant {row.variant} in {where}",
+            expected="overrides that change every model of the row",
+            got=f"none for {', '.join(same)}",
+            fix="leave these models out of the row, or add an override",
+        )
+    return overrides
+
+
+def _changed(
+    section: str, values: Mapping[str, Any], changes: Mapping[Place, Any], where: str
+) -> Mapping[str, Any]:
+    """A section with the changes that concern it; 3 and 3.0 come out the same."""
+    own = {key: value for (place, key), value in changes.items() if place == section}
+    if own:
+        made = validate(SECTIONS[section], {**values, **own}, where, under=dotted(section, ""))
+        values = dataclasses.asdict(made)
+    check_parts(section, values, where)
+    return values
+
+
+def check_parts(section: str, values: Mapping[str, Any], where: str) -> None:
+    """Refuse the names of parts that nobody entered."""
+    for kind in PARTS.keys() & values.keys():
+        check_part(kind, values[kind], f"{dotted(section, kind)} in {where}")
+    for name in values.get("losses", ()):
+        check_part("loss", name, f"{dotted(section, 'losses')}.{name} in {where}")
+
+
+def _check_settings(settings: Settings, own: Mapping[Place, Any], where: str, model: str) -> None:
+    """Where tau is set, it takes the place of beta; L_fea needs a block to align."""
+    if ("model", "beta") in own and settings["model"]["tau"] is not None:
         raise UserError(
             f"override of model.beta in {where}",
             expected="no model.tau, which replaces beta",
             got=f"tau {settings['model']['tau']}",
             fix="override model.tau, or set it to null as well",
         )
-
-
-def _check_layers(settings: Settings, where: str) -> None:
-    """L_fea needs a block to align."""
     for stage in settings.keys() & {"stage1", "stage2"}:
         skipped, blocks = settings[stage]["ignored_layers"], settings["model"]["num_hidden_layers"]
         if skipped >= blocks:
             raise UserError(
-                f"setting steps.{stage}.ignored_layers in {where}",
+                f"setting steps.{stage}.ignored_layers in {where}, {model}",
                 expected=f"fewer than model.num_hidden_layers = {blocks}",
                 got=skipped,
                 fix="lower it",
             )
 
 
-def check_transfer(runs: list[Run], config: Mapping[str, Any]) -> None:
-    """Unlabelled sentences that are to be labelled have to be there, and to be like the set's."""
-    for run in runs:
-        if not run.transfers:
-            continue
-        files = config["datasets"][run.dataset]["files"]
-        pairs = any("pair_column" in file for file in files)
-        if pairs or run.language not in config["unlabelled"]:
-            raise UserError(
-                f"setting augment.transfer_sentences of {run.id}",
-                expected="0 for a set of pairs"
-                if pairs
-                else f"text under unlabelled.{run.language}",
-                got="a set of pairs" if pairs else "none",
-                fix="leave the setting at 0 for this set",
-            )
-
-
-def _check_same(name: str, first: tuple[str, Settings], row: _Row, settings: Settings) -> None:
+def _check_same(name: str, settings: Settings, where: str, first: str, known: Settings) -> None:
     """Refuse two sets of settings under one name: a mean over seeds would mix them."""
-    where, known = first
     differing = [
-        f"{section}.{key}"
+        dotted(section, key)
         for section, values in settings.items()
         for key, value in values.items()
         if known[section][key] != value
     ]
     if differing:
         raise UserError(
-            f"{name} in {where} and {row.where}",
+            f"{name} in {first} and {where}",
             expected="the same settings under one name",
             got=f"another {', '.join(differing)}",
             fix="give one of the rows a variant, or make the overrides equal",
         )
 
 
-def _parent(row: _Row, model: str, seed: int) -> str | None:
-    """The id of the run that a model starts or learns from."""
-    if (parent := MODELS[model].parent) is None:
-        return None
-    variant = row.variant if row.overrides_of(parent) else BASE
-    return str(RunId(row.dataset, parent, variant, seed))
-
-
-def _part(overrides: Mapping[str, Any], section: str) -> dict[str, Any]:
-    named = ((*name.split("."), value) for name, value in overrides.items())
-    return {key: value for place, key, value in named if place == section}
-
-
-def resolve(section: str, values: dict[str, Any], where: str) -> dict[str, Any]:
-    """Every setting of a section, defaults filled in; 3 and 3.0 come out the same."""
-    made = dataclasses.asdict(validate(SECTIONS[section], values, where, under=dotted(section, "")))
-    for kind in PARTS.keys() & made.keys():
-        check_part(kind, made[kind], f"{dotted(section, kind)} in {where}")
-    for name in made.get("losses", ()):
-        check_part("loss", name, f"{dotted(section, 'losses')}.{name} in {where}")
-    return made
+def _check_transfer(run: Run, config: Configuration) -> None:
+    """Unlabelled sentences that are to be labelled have to be there, and to be like the set's."""
+    pairs = any("pair_column" in file for file in config.datasets[run.dataset]["files"])
+    if run.transfers and (pairs or run.language not in config.unlabelled):
+        raise UserError(
+            f"setting augment.transfer_sentences of {run.id}",
+            expected="0 for a set of pairs" if pairs else f"text under unlabelled.{run.language}",
+            got="a set of pairs" if pairs else "none",
+            fix="leave the setting at 0 for this set",
+        )

@@ -11,10 +11,19 @@ import difflib
 import functools
 import json
 import posixpath
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, Field, Strict, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    GetPydanticSchema,
+    Strict,
+    create_model,
+)
+from pydantic_core.core_schema import no_info_wrap_validator_function
 
 from ..errors import UserError
 from ..utils.validation import STRICT, json_schema, nearest, one_of, validate
@@ -34,9 +43,9 @@ from .datasets import (
     check_task,
     words,
 )
+from .datasets import Rows as Count
 from .plugins import load_plugins
 from .registry import BASE, COMPRESSED, MODELS, ModelSpec
-from .resources import RULES, Job, Resources, resources_form
 from .settings import (
     ALGORITHM,
     CHECKPOINT_MINUTES,
@@ -44,6 +53,7 @@ from .settings import (
     STEPS,
     AugmentSettings,
     DistillSettings,
+    Json,
     ModelSettings,
     Stage1Settings,
     Stage2Settings,
@@ -53,34 +63,29 @@ from .settings import (
 SECTIONS: dict[str, type] = {"model": ModelSettings, "augment": AugmentSettings, **STEPS}
 
 
-def _steps_form() -> Any:
-    fields: dict[str, Any] = {
-        step: (cls, Field(default_factory=dict, description=(cls.__doc__ or "").split("\n")[0]))
-        for step, cls in STEPS.items()
-    }
-    return create_model("Steps", __config__=STRICT, __doc__="Settings of the steps.", **fields)
+def given(kind: Any) -> Any:
+    """Checked as `kind`, and handed on as it was given."""
 
+    def checked(value: Any, check: Any) -> Any:
+        check(value)
+        return value
 
-if TYPE_CHECKING:
-    ModelName: TypeAlias = str
-    Steps: TypeAlias = dict[str, Any]
-    RulesResources: TypeAlias = dict[str, Any]
-else:
-    ModelName = Annotated[str, *one_of(lambda: tuple(MODELS))]
-    Steps, RulesResources = _steps_form(), resources_form()
+    return GetPydanticSchema(
+        lambda _, schema_of: no_info_wrap_validator_function(checked, schema_of(kind))
+    )
 
 
 def _no_device(name: str) -> str:
     """Some names are devices on Windows, where a clone with such a file would fail."""
-    if name in (
-        "con",
-        "prn",
-        "aux",
-        "nul",
-        *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)),
-    ):
+    if re.fullmatch(r"con|prn|aux|nul|(com|lpt)\d", name):
         raise ValueError("a device on Windows")
     return name
+
+
+def _unpublished(folder: str) -> str:
+    if posixpath.normpath(folder).split("/")[0] == "results":
+        raise ValueError("its files are published")
+    return folder
 
 
 # Names become files and folders, and several of them one name: results/<run>/records/<set>.<model>.
@@ -106,15 +111,46 @@ Folder = Annotated[
     str,
     words(
         r"^[^-{}<>\\\x00-\x1f][^{}<>\\\x00-\x1f]*$",
-        "a path without {}<>\\ that does not begin with -",
+        "a path beside results/, without {}<>\\, that does not begin with -",
         max_length=1000,
     ),
+    AfterValidator(_unpublished),
 ]
-# These are handed on as they were given, so that 3.0 and "3" are no whole numbers in them.
-Whole = Annotated[int, Strict(), Field(ge=0)]
-Count = Annotated[int, Strict(), Field(ge=1)]
+ModelName = Annotated[str, *one_of(lambda: MODELS)]
 Amount = Annotated[float, Strict(), Field(ge=0)]
 Seed = Annotated[int, Strict(), Field(ge=0, le=LARGEST_SEED)]
+
+
+class Job(BaseModel):
+    """What one job asks a scheduler for."""
+
+    model_config = STRICT
+
+    mem_mb: Count = 8000
+    """memory in MB at the first attempt, and as much again at the next two"""
+    runtime: Count = 720
+    """wall time in minutes; training that runs out of it goes on"""
+
+
+class Resources(Job):
+    """What one job asks for, where several processes may share it."""
+
+    processes: Count = 1
+    """processes of one machine that share each batch, the threads, and have a GPU each where `gpu`
+    is set"""
+
+
+# The defaults are for the sizes of config/config.yaml and config/small.yaml, with room to spare.
+_SHORT = Resources(mem_mb=4000, runtime=60)
+_MEDIUM = Resources(mem_mb=4000, runtime=120)
+RULES: dict[str, Resources] = {
+    **{spec.rule: Resources() for spec in MODELS.values()},
+    "pretrain": Resources(),
+    "stage1": Resources(runtime=1440),
+    **dict.fromkeys(("augment", "tfidf", "probe", "cka", "calibration"), _SHORT),
+    **dict.fromkeys(("measure_energy", "textcnn"), _MEDIUM),
+}
+SHARED = ("finetune", "stage1", "stage2", "direct")  # the rules whose training several may share
 
 
 class Row(BaseModel):
@@ -130,13 +166,12 @@ class Row(BaseModel):
     """one run for each"""
     variant: Variant = BASE
     """name of the changed settings, or base"""
-    overrides: dict[str, Any] = {}
+    overrides: dict[str, Json] = {}
     """dotted names of settings and their values in this row"""
 
 
-class Configuration(BaseModel):
-    """What to train, on what, and how. What is left out of model, augment and steps takes the
-    default of the class in spikebert/config/settings.py."""
+class Common(BaseModel):
+    """What a configuration says and its plan repeats."""
 
     model_config = STRICT
 
@@ -151,12 +186,9 @@ class Configuration(BaseModel):
     """threads of a training job"""
     gpu: Annotated[int, Strict(), Field(ge=0, le=1)] = 0
     """GPUs that a training job asks for; the profile sets the limit"""
-    retries: Whole = 1
+    retries: Annotated[int, Strict(), Field(ge=0)] = 1
     """how often a training job that ended early is started again; it goes on from its
     checkpoint"""
-    resources: RulesResources = {}
-    """what the jobs of a rule ask a scheduler for; no job runs again because of it, and
-    --set-resources of Snakemake overrides it"""
     checkpoints: Text | None = None
     """folder of the checkpoints, where it is not below work; on a cluster without a shared file
     system, a mounted volume"""
@@ -169,35 +201,34 @@ class Configuration(BaseModel):
     energy_sentences: Count | None = None
     """test rows that the energy account runs, the first in the order of hashes, one at a time;
     null runs all of them"""
-    plugins: Annotated[list[Text], *DIFFERENT] = []
-    """Python files outside the package that enter neurons, surrogates and other parts, relative to
-    the folder where the workflow runs"""
-    datasets: dict[Name, Corpus]
+    datasets: dict[Name, Annotated[dict[str, Any], given(Corpus)]]
     """labelled sets; their order is that of the tables"""
     unavailable: dict[Name, Text] = {}
     """sets of the paper, compressed models or (glue) all of GLUE that this run lacks, and why; the
     tables say so"""
-    unlabelled: dict[LanguageName, UnlabelledText] = {}
+    unlabelled: dict[LanguageName, Annotated[dict[str, Any], given(UnlabelledText)]] = {}
     """text of stage 1 by language"""
-    teachers: dict[LanguageName, Teacher] = {}
+    teachers: dict[LanguageName, Annotated[dict[str, Any], given(Teacher)]] = {}
     """pre-trained BERT by language"""
-    compressed: dict[CompressedName, Checkpoint] = {}
+    compressed: dict[CompressedName, Annotated[dict[str, Any], given(Checkpoint)]] = {}
     """checkpoints of the compressed BERTs that a row of runs may ask for"""
-    model: ModelSettings = ModelSettings()
+
+
+class Configuration(Common):
+    """What to train, on what, and how. What is left out of model, augment and steps takes the
+    default of the class in spikebert/config/settings.py."""
+
+    plugins: Annotated[list[Text], *DIFFERENT] = []
+    """Python files outside the package that enter neurons, surrogates and other parts, relative to
+    the folder where the workflow runs"""
+    model: ModelSettings = Field(default_factory=ModelSettings)
     """the spiking student"""
-    augment: AugmentSettings = AugmentSettings()
+    augment: AugmentSettings = Field(default_factory=AugmentSettings)
     """how the training rows are multiplied"""
-    steps: Steps = {}
-    """settings of the steps"""
+    steps: Any  # a section for every step, and
+    resources: Any  # what the jobs of every rule ask for, of those known when it is read
     runs: Annotated[list[Row], Field(min_length=1)]
     """what to train: rows of data sets, models and seeds"""
-
-
-DEFAULTS: dict[str, Any] = {
-    name: field.default
-    for name, field in Configuration.model_fields.items()
-    if not field.is_required()
-} | {"model": {}, "augment": {}}
 
 
 def add_model(name: str, spec: ModelSpec, settings: type[TrainingSettings]) -> None:
@@ -206,22 +237,46 @@ def add_model(name: str, spec: ModelSpec, settings: type[TrainingSettings]) -> N
     STEPS[name] = SECTIONS[name] = settings
     ALGORITHM[name] = 1
     RULES[name] = Resources()
-    _form.cache_clear()
+    form.cache_clear()
 
 
 @functools.cache
-def _form() -> type[Configuration]:
+def form() -> type[Configuration]:
     """The form of a configuration, with the steps and rules of models that were added."""
-    added: dict[str, Any] = {"steps": (_steps_form(), {}), "resources": (resources_form(), {})}
-    return create_model("Configuration", __base__=Configuration, **added)
+
+    def group(name: str, meaning: str, members: Iterable[tuple[str, type, str]]) -> Any:
+        fields: dict[str, Any] = {
+            key: (kind, Field(default_factory=kind, description=words))
+            for key, kind, words in members
+        }
+        made = create_model(name, __config__=STRICT, __doc__=meaning, **fields)
+        return made, Field(default_factory=made)
+
+    steps = ((step, cls, (cls.__doc__ or "").split("\n")[0]) for step, cls in STEPS.items())
+    rules = (
+        (rule, Resources if rule in SHARED else Job, f"of the jobs of rule {rule}")
+        for rule in RULES
+    )
+    return create_model(
+        "Configuration",
+        __base__=Configuration,
+        __doc__=Configuration.__doc__,
+        steps=group("Steps", "Settings of the steps.", steps),
+        resources=group(
+            "RulesResources",
+            "What the jobs of each rule ask a scheduler for; no job runs again because of it, and "
+            "--set-resources of Snakemake overrides it.",
+            rules,
+        ),
+    )
 
 
 def config_schema() -> dict[str, Any]:
     """The closed JSON schema of a configuration file, with a description for every key."""
-    schema = {"title": "Configuration of spikebert", **json_schema(Configuration)}
+    schema = {"title": "Configuration of spikebert", **json_schema(form())}
     above = (Stage1Settings, Stage2Settings, DistillSettings, TrainingSettings)
     meanings: dict[str, str] = {}  # of inherited keys; their own classes alone hold the words
-    for base in (*above, Reading, InPackage, OnHub, Bert, Job):
+    for base in (*above, Reading, InPackage, OnHub, Bert):
         for key, value in json_schema(base)["properties"].items():
             if "description" in value:
                 meanings.setdefault(key, value["description"])
@@ -232,7 +287,7 @@ def config_schema() -> dict[str, Any]:
     return schema
 
 
-def read_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def read_config(config: Mapping[str, Any]) -> Configuration:
     """Check a configuration, and fill in what was left out.
 
     Raises:
@@ -240,10 +295,10 @@ def read_config(config: Mapping[str, Any]) -> dict[str, Any]:
             teacher that is not there.
     """
     try:
-        _check_text(json.dumps(config, allow_nan=False, ensure_ascii=False))
-        for name in _names(config):
-            if not isinstance(name, str):
-                raise TypeError(f"the name {name!r} of type {type(name).__name__}")
+        text = json.dumps(config, allow_nan=False, ensure_ascii=False)
+        text.encode()  # half of a surrogate pair
+        if r"\u0000" in text:
+            raise ValueError("a NUL character, which no command can hold")
     except (TypeError, ValueError, RecursionError) as error:
         raise UserError(
             "the configuration",
@@ -255,40 +310,32 @@ def read_config(config: Mapping[str, Any]) -> dict[str, Any]:
     plugins = config.get("plugins", [])
     if isinstance(plugins, list) and all(isinstance(path, str) for path in plugins):
         load_plugins(plugins)  # what else it may be is refused below
-    validate(_form(), config, "the configuration")
-    full = {**DEFAULTS, **config}
+    full: Configuration = validate(form(), config, "the configuration")
     _check_sets(full)
     return full
 
 
-def _check_text(text: str) -> None:
-    """Raise a ValueError at half of a surrogate pair or a NUL: no command can hold them."""
-    text.encode()
-    if r"\u0000" in text:
-        raise ValueError("a NUL character")
+def settings_by_name() -> dict[str, tuple[str, str]]:
+    """The section and the key of every setting, by its dotted name in a configuration."""
+    return {
+        dotted(section, field.name): (section, field.name)
+        for section, kind in SECTIONS.items()
+        for field in dataclasses.fields(kind)
+    }
 
 
-def _names(value: Any) -> Iterator[Any]:
-    """Every key at any depth."""
-    if isinstance(value, Mapping):
-        yield from value
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for part in value:
-            yield from _names(part)
+def dotted(section: str, key: str) -> str:
+    """The name of a setting in the configuration."""
+    return f"steps.{section}.{key}" if section in STEPS else f"{section}.{key}"
 
 
 def _check_top_names(config: Mapping[str, Any]) -> None:
     """Refuse an unknown name at the top, and look for near ones at every depth."""
     top = Configuration.model_fields
-    places: dict[str, list[str]] = {name: [name] for name in top}
-    for section in SECTIONS:
-        for key in keys_of(section):
-            places.setdefault(key, []).append(dotted(section, key))
+    ends = {name: name.split(".")[-1] for name in (*top, *settings_by_name())}
     for name in config.keys() - top.keys():
-        near = [
-            place for key in difflib.get_close_matches(name, places, 1) for place in places[key]
-        ]
+        close = difflib.get_close_matches(str(name), ends.values(), 1)
+        near = [place for place, end in ends.items() if end in close]
         raise UserError(
             f"unknown setting {name} in the configuration",
             expected=", ".join(top),
@@ -297,45 +344,23 @@ def _check_top_names(config: Mapping[str, Any]) -> None:
         )
 
 
-def dotted(section: str, key: str) -> str:
-    """The name of a setting in the configuration."""
-    return f"steps.{section}.{key}" if section in STEPS else f"{section}.{key}"
-
-
-def keys_of(section: str) -> list[str]:
-    """The names of a section's settings."""
-    return [f.name for f in dataclasses.fields(SECTIONS[section])]
-
-
-def _check_sets(config: Mapping[str, Any]) -> None:
+def _check_sets(config: Configuration) -> None:
     """Refuse rows whose sets, teachers or texts are not configured."""
-    datasets = config["datasets"]
-    if posixpath.normpath(config["work"]).split("/")[0] == "results":
-        raise UserError(
-            "setting work",
-            expected="a folder beside results/, whose files are published",
-            got=config["work"],
-            fix="name another, such as work",
-        )
+    datasets = config.datasets
     for name, spec in datasets.items():
         check_task(name, spec)
-        if sum(spec.get("split", {}).values()) >= 1:
-            raise UserError(
-                f"setting datasets.{name}.split",
-                expected="shares of dev and test that leave rows for train: a sum below 1",
-                got=spec["split"],
-                fix="lower one of them",
-            )
-    for name in set(datasets) & set(config["unavailable"]):
+    for name in datasets.keys() & config.unavailable.keys():
         raise UserError(
             f"set {name}",
             expected="a place under datasets or under unavailable",
             got="both",
             fix="remove one",
         )
-    for number, row in enumerate(config["runs"], 1):
+    for number, row in enumerate(config.runs, 1):
         where = f"row {number} of runs"
-        for name in row["datasets"]:
+        models = [MODELS[name] for name in row.models]
+        compressed = sorted(set(row.models) & set(COMPRESSED))
+        for name in row.datasets:
             if name not in datasets:
                 raise UserError(
                     f"set {name} in {where}",
@@ -344,42 +369,28 @@ def _check_sets(config: Mapping[str, Any]) -> None:
                     fix=nearest(name, datasets, "add it under datasets"),
                 )
             language = datasets[name]["language"]
-            _check_compressed(set(row["models"]) & set(COMPRESSED), name, config, where)
-            models = [MODELS[model] for model in row["models"]]
+            needed = [("compressed", model) for model in compressed]
             from_bert = any(model.from_bert for model in models)
-            teacher = config["teachers"].get(language)
-            if teacher is None and from_bert:
-                _raise_missing("teachers", language, where)
-            pretrained = teacher is not None and teacher["source"] == "pretrain"
-            if language not in config["unlabelled"] and (
-                any(model.stage1 for model in models) or (pretrained and from_bert)
-            ):
-                _raise_missing("unlabelled", language, where)
-
-
-def _check_compressed(
-    models: set[str], dataset: str, config: Mapping[str, Any], where: str
-) -> None:
-    """Refuse compressed models without a checkpoint, or on a set that is not English."""
-    for model in sorted(models - set(config["compressed"])):
-        _raise_missing("compressed", model, where)
-    language = config["datasets"][dataset]["language"]
-    if models and language != "en":
-        raise UserError(
-            f"{', '.join(sorted(models))} on {dataset} in {where}",
-            expected="an English set, since these models are English",
-            got=language,
-            fix="leave them out of the row",
-        )
-
-
-def _raise_missing(key: str, language: str, where: str) -> None:
-    raise UserError(
-        f"{key}.{language} in the configuration",
-        expected=f"an entry, since {where} needs it",
-        got="none",
-        fix=f"add {language} under {key}",
-    )
+            if from_bert:
+                needed.append(("teachers", language))
+            made_here = config.teachers.get(language, {}).get("source") == "pretrain"
+            if any(model.stage1 for model in models) or (from_bert and made_here):
+                needed.append(("unlabelled", language))
+            for key, entry in needed:
+                if entry not in getattr(config, key):
+                    raise UserError(
+                        f"{key}.{entry} in the configuration",
+                        expected=f"an entry, since {where} needs it",
+                        got="none",
+                        fix=f"add {entry} under {key}",
+                    )
+            if compressed and language != "en":
+                raise UserError(
+                    f"{', '.join(compressed)} on {name} in {where}",
+                    expected="an English set, since these models are English",
+                    got=language,
+                    fix="leave them out of the row",
+                )
 
 
 if __name__ == "__main__":

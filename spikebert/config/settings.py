@@ -13,7 +13,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue, WithJsonSchema
 
 from ..errors import UserError
 from ..utils.validation import STRICT, Number, Truth, Whole
@@ -39,6 +39,7 @@ Share = Annotated[Number, Field(ge=0, le=1)]
 Weight = Annotated[Number, Field(ge=0)]
 Decay = Annotated[Number, Field(ge=0, lt=1)]
 Seed = Annotated[Whole, Field(ge=0, le=LARGEST_SEED)]
+Json = Annotated[JsonValue, WithJsonSchema({})]
 
 # Settings of several steps, whose defaults differ.
 LearningRate = Annotated[Positive, Field(description="peak learning rate of AdamW")]
@@ -93,7 +94,7 @@ class ModelSettings:
     """firing threshold of the neuron after attention"""
     surrogate: Surrogate = "atan"
     surrogate_alpha: Sharpness = 2.0
-    neuron_options: dict[str, Any] | None = None
+    neuron_options: dict[str, Json] | None = None
     """further arguments of the neuron by name, such as {max_spike_count: 4} of sj.ILIFNode"""
     encoder: str = "heaviside"
     """how embeddings become spikes: heaviside (the same at every step), lif (a layer of the
@@ -372,15 +373,6 @@ STEPS: dict[str, type] = {
 }
 # A number is raised by hand when the meaning of a step changes, so that its results are made again.
 ALGORITHM = {"corpus": 1, "augment": 1, **dict.fromkeys(STEPS, 1)}
-
-
-def step_of(settings: Any) -> str:
-    """The step that settings belong to.
-
-    >>> step_of(DirectSettings())
-    'direct'
-    """
-    return next(step for step, cls in STEPS.items() if type(settings) is cls)
 
 
 def digest(value: Any) -> str:

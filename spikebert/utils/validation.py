@@ -107,7 +107,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return _made(kind) if isinstance(kind, type) else TypeAdapter(kind)
 
 
-_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument", "invalid_key")
 _MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
 
 
@@ -137,8 +137,8 @@ def _explained(error: Any, adapter: TypeAdapter[Any], where: str, under: str) ->
         fix = nearest(str(got), schema.get("enum", []), f"give {expected}")
         if schema.get("type") == "string" and isinstance(got, int | float):
             fix = f'put it into quotes: "{shown(got)}"'
-        elif "pattern" in schema and re.search(schema["pattern"], str(got).lower()):
-            fix = f"did you mean {str(got).lower()}?"
+        elif "pattern" in schema and re.search(schema["pattern"], low := str(got).lower()):
+            fix = f"did you mean {low}?" if low != got else fix
         number = schema.get("type") in ("integer", "number") and re.fullmatch(r"-?[\d.]+", str(got))
         got = got if number else shown(got)
     what = f"setting {key} in {where}" if key else where
@@ -206,7 +206,7 @@ def _walk(schema: Any, place: Sequence[Any]) -> tuple[list[Any], Any, Any]:
         if step in mapping:  # a discriminated union names its choice in the path
             schema = {"$ref": mapping[step]}
         elif step == "[key]":
-            schema = parent.get("propertyNames", {})
+            schema = parent.get("propertyNames", {"type": "string"})
         else:
             path.append(step)
             parent = schema

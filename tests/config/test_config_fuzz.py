@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from spikebert.config.plan import Plan, content, make_plan
-from spikebert.config.schema import SECTIONS, dotted, keys_of
+from spikebert.config.schema import dotted, settings_by_name
 from spikebert.errors import UserError
 from spikebert.report import captions
 
@@ -105,7 +105,7 @@ OPTIONAL += [("datasets", "films", "split", "dev"), ("datasets", "films", "caps"
 OPTIONAL += [("datasets", "films", "files", 0, key) for key in ("sha256", "only", "max_sentences")]
 OPTIONAL += [("runs", 0, "variant"), ("runs", 0, "overrides")]
 PLACES += [(TINY, path) for path in OPTIONAL]
-SETTINGS = [(section, key) for section in SECTIONS for key in keys_of(section)]
+SETTINGS = list(settings_by_name().values())
 
 
 @examples(200)

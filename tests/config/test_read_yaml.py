@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from spikebert.config.files import read_yaml, with_changes
-from spikebert.config.plan import read_plan
+from spikebert.config.plan import read_plan, read_yaml, with_changes
 from spikebert.errors import UserError
 
 TINY = Path(__file__).parents[1] / "inputs/tiny.yaml"

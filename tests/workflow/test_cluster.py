@@ -15,7 +15,7 @@ import yaml
 from workflow_runs import ROOT, TINY, copy_repository, snakemake
 
 from spikebert.config.plan import make_plan
-from spikebert.config.resources import RULES
+from spikebert.config.schema import RULES
 from spikebert.errors import UserError
 
 PAPER = "config/paper.yaml"

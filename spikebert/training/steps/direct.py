@@ -66,7 +66,7 @@ def register_model(
         )
     taken = [*SECTIONS, *(spec.rule for spec in MODELS.values()), *MODELS]
     register("model", BUILDERS, name, build, taken=set(taken) - BUILDERS.keys())
-    add_model(name, ModelSpec(title, (name,), name, colour), settings)
+    add_model(name, ModelSpec(title, (name,), colour), settings)
     config: Any = model.config_class
     AutoConfig.register(config.model_type, config, exist_ok=True)
     AutoModelForSequenceClassification.register(config, model, exist_ok=True)
