@@ -15,7 +15,7 @@ from ..utils.validation import nearest
 from .datasets import MEMBER
 from .plugins import digests, needed
 from .registry import MODELS
-from .runs import Run, Settings, canonical, check_parts, runs_of
+from .runs import Run, Settings, canonical, runs_of
 from .schema import RULES, SECTIONS, Common, Resources, read_config
 from .settings import ALGORITHM
 
@@ -106,8 +106,6 @@ def make_plan(config: Mapping[str, Any]) -> Plan:
     given = {section: dataclasses.asdict(sections[section]) for section in SECTIONS}
     plugins = digests(full.plugins)
     runs = runs_of(full, given, plugins)
-    for section, values in given.items():
-        check_parts(section, values, "the configuration")
     sets, models = list(full.datasets), list(MODELS)
     runs.sort(key=lambda run: (sets.index(run.dataset), models.index(run.model)))
     asked = config.get("resources", {})

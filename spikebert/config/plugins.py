@@ -14,31 +14,16 @@ from collections.abc import Collection, Iterable, Mapping
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
+
+from pydantic import AfterValidator, Field
 
 from ..errors import UserError
 from ..utils.checksums import sha256_of
-from ..utils.validation import nearest
-from .registry import ATTENTIONS, ENCODERS, NEURONS, SURROGATES
 
-# Settings whose value is the name of a part, and the parts of our own.
-PARTS = {
-    "neuron": NEURONS,
-    "surrogate": SURROGATES,
-    "encoder": ENCODERS,
-    "attention": ATTENTIONS,
-}
-
-
-class Plugin(NamedTuple):
-    """A file that registered something, by its name and SHA-256."""
-
-    name: str
-    sha256: str
-
-
-# What has been registered, by kind and name, and the file that did it; None where it was no file.
-_FILES: dict[tuple[str, str], Plugin | None] = {}
+# What has been registered, by kind and name, and the name and SHA-256 of the file that did it; None
+# where it was no file.
+_FILES: dict[tuple[str, str], tuple[str, str] | None] = {}
 
 
 def digests(paths: Iterable[str | Path]) -> dict[str, str]:
@@ -96,9 +81,8 @@ def register(
         UserError: another thing has that name, or it is one of those that are `taken`.
     """
     file = Path(sys._getframe(2).f_code.co_filename)
-    plugin = Plugin(file.name, sha256_of(file)) if file.is_file() else None
     known = _FILES.get((kind, name))
-    own = known is not None and plugin is not None and known.name == plugin.name
+    own = known is not None and known[0] == file.name
     if name.startswith("sj.") or name in taken or (name in registry and not own):
         names = ", ".join(dict.fromkeys((*taken, *registry)))
         raise UserError(
@@ -108,7 +92,7 @@ def register(
             fix="give it another name",
         )
     registry[name] = thing
-    _FILES[kind, name] = plugin
+    _FILES[kind, name] = (file.name, sha256_of(file)) if file.is_file() else None
 
 
 def entered(kind: str) -> list[str]:
@@ -122,24 +106,23 @@ def needed(kind: str, names: Collection[str]) -> dict[str, str]:
     return dict(sorted(filter(None, found)))
 
 
-def check_part(kind: str, name: str, key: str) -> None:
-    """Refuse the name of a part that is neither ours nor a plugin's nor, of a neuron or surrogate,
-    one of spikingjelly's.
+def part(kind: str, own: Collection[str] = (), theirs: bool = False) -> Any:
+    """Text that names a part: our own, a plugin's or, where `theirs`, one of spikingjelly's."""
 
-    Raises:
-        UserError: it is none of these.
-    """
-    theirs = kind in ("neuron", "surrogate")
-    known = [*PARTS.get(kind, ()), *entered(kind)]
-    if name in known or (theirs and re.fullmatch(r"sj\.[A-Za-z_]\w*", name)):
-        return
-    choices = [*known, *(["sj.<class> of spikingjelly"] if theirs else [])]
-    raise UserError(
-        f"setting {key}",
-        expected=", ".join([*choices, "or a name that a plugin enters"]),
-        got=name,
-        fix=nearest(name, known, "name one of these, or the file that enters it under plugins"),
-    )
+    def known() -> list[str]:
+        return [*own, *entered(kind)]
+
+    def check(name: str) -> str:
+        if name not in known() and not (theirs and re.fullmatch(r"sj\.[A-Za-z_]\w*", name)):
+            raise ValueError("unknown")
+        return name
+
+    def listed(schema: dict[str, Any]) -> None:
+        choices = ", ".join([*known(), *["sj.<class> of spikingjelly"] * theirs])
+        words = ", or ".join(filter(None, [choices, "a name that a plugin enters"]))
+        schema.update({"examples": known(), "x-expected": words})
+
+    return Field(json_schema_extra=listed), AfterValidator(check)
 
 
 def check_loaded(plugins: Mapping[str, str] | None) -> None:

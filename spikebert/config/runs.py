@@ -14,7 +14,6 @@ from typing import Any
 
 from ..errors import UserError
 from ..utils.validation import nearest, validate
-from .plugins import PARTS, check_part
 from .registry import BASE, MODELS, SHAPE, RunId
 from .schema import SECTIONS, Configuration, Row, dotted, settings_by_name
 from .settings import ALGORITHM, LATER, digest
@@ -198,19 +197,10 @@ def _changed(
 ) -> Mapping[str, Any]:
     """A section with the changes that concern it; 3 and 3.0 come out the same."""
     own = {key: value for (place, key), value in changes.items() if place == section}
-    if own:
-        made = validate(SECTIONS[section], {**values, **own}, where, under=dotted(section, ""))
-        values = dataclasses.asdict(made)
-    check_parts(section, values, where)
-    return values
-
-
-def check_parts(section: str, values: Mapping[str, Any], where: str) -> None:
-    """Refuse the names of parts that nobody entered."""
-    for kind in PARTS.keys() & values.keys():
-        check_part(kind, values[kind], f"{dotted(section, kind)} in {where}")
-    for name in values.get("losses", ()):
-        check_part("loss", name, f"{dotted(section, 'losses')}.{name} in {where}")
+    if not own:
+        return values
+    made = validate(SECTIONS[section], {**values, **own}, where, under=dotted(section, ""))
+    return dataclasses.asdict(made)
 
 
 def _check_settings(settings: Settings, own: Mapping[Place, Any], where: str, model: str) -> None:

@@ -15,50 +15,18 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    Field,
-    GetPydanticSchema,
-    Strict,
-    create_model,
-)
+from pydantic import AfterValidator, BaseModel, Field, GetPydanticSchema, Strict, create_model
 from pydantic_core.core_schema import no_info_wrap_validator_function
 
 from ..errors import UserError
 from ..utils.validation import STRICT, json_schema, nearest, one_of, validate
-from .datasets import (
-    DIFFERENT,
-    Bert,
-    Checkpoint,
-    CompressedName,
-    Corpus,
-    InPackage,
-    LanguageName,
-    OnHub,
-    Reading,
-    Teacher,
-    Text,
-    UnlabelledText,
-    check_task,
-    words,
-)
+from . import datasets as sets
+from . import settings
+from .datasets import DIFFERENT, CompressedName, LanguageName, Text, words
 from .datasets import Rows as Count
 from .plugins import load_plugins
 from .registry import BASE, COMPRESSED, MODELS, ModelSpec
-from .settings import (
-    ALGORITHM,
-    CHECKPOINT_MINUTES,
-    LARGEST_SEED,
-    STEPS,
-    AugmentSettings,
-    DistillSettings,
-    Json,
-    ModelSettings,
-    Stage1Settings,
-    Stage2Settings,
-    TrainingSettings,
-)
+from .settings import ALGORITHM, STEPS, AugmentSettings, Json, ModelSettings
 
 SECTIONS: dict[str, type] = {"model": ModelSettings, "augment": AugmentSettings, **STEPS}
 
@@ -118,7 +86,7 @@ Folder = Annotated[
 ]
 ModelName = Annotated[str, *one_of(lambda: MODELS)]
 Amount = Annotated[float, Strict(), Field(ge=0)]
-Seed = Annotated[int, Strict(), Field(ge=0, le=LARGEST_SEED)]
+Seed = Annotated[int, Strict(), Field(ge=0, le=settings.LARGEST_SEED)]
 
 
 class Job(BaseModel):
@@ -195,22 +163,22 @@ class Common(BaseModel):
     teacher_cache_gib: Amount = 0
     """disk for the tokens of texts and the hidden states of teachers, which all runs on the same
     text then share; 0 asks the teacher anew in every run"""
-    checkpoint_minutes: Amount = CHECKPOINT_MINUTES
+    checkpoint_minutes: Amount = settings.CHECKPOINT_MINUTES
     """longest time between two checkpoints of a training job, beside those of its evaluations; 0
     writes one after every update"""
     energy_sentences: Count | None = None
     """test rows that the energy account runs, the first in the order of hashes, one at a time;
     null runs all of them"""
-    datasets: dict[Name, Annotated[dict[str, Any], given(Corpus)]]
+    datasets: dict[Name, Annotated[dict[str, Any], given(sets.Corpus)]]
     """labelled sets; their order is that of the tables"""
     unavailable: dict[Name, Text] = {}
     """sets of the paper, compressed models or (glue) all of GLUE that this run lacks, and why; the
     tables say so"""
-    unlabelled: dict[LanguageName, Annotated[dict[str, Any], given(UnlabelledText)]] = {}
+    unlabelled: dict[LanguageName, Annotated[dict[str, Any], given(sets.UnlabelledText)]] = {}
     """text of stage 1 by language"""
-    teachers: dict[LanguageName, Annotated[dict[str, Any], given(Teacher)]] = {}
+    teachers: dict[LanguageName, Annotated[dict[str, Any], given(sets.Teacher)]] = {}
     """pre-trained BERT by language"""
-    compressed: dict[CompressedName, Annotated[dict[str, Any], given(Checkpoint)]] = {}
+    compressed: dict[CompressedName, Annotated[dict[str, Any], given(sets.Checkpoint)]] = {}
     """checkpoints of the compressed BERTs that a row of runs may ask for"""
 
 
@@ -231,10 +199,10 @@ class Configuration(Common):
     """what to train: rows of data sets, models and seeds"""
 
 
-def add_model(name: str, spec: ModelSpec, settings: type[TrainingSettings]) -> None:
+def add_model(name: str, spec: ModelSpec, kind: type[settings.TrainingSettings]) -> None:
     """Let rows of `runs` ask for a model, with settings at `steps.<name>`."""
     MODELS[name] = spec
-    STEPS[name] = SECTIONS[name] = settings
+    STEPS[name] = SECTIONS[name] = kind
     ALGORITHM[name] = 1
     RULES[name] = Resources()
     form.cache_clear()
@@ -274,9 +242,10 @@ def form() -> type[Configuration]:
 def config_schema() -> dict[str, Any]:
     """The closed JSON schema of a configuration file, with a description for every key."""
     schema = {"title": "Configuration of spikebert", **json_schema(form())}
-    above = (Stage1Settings, Stage2Settings, DistillSettings, TrainingSettings)
     meanings: dict[str, str] = {}  # of inherited keys; their own classes alone hold the words
-    for base in (*above, Reading, InPackage, OnHub, Bert):
+    steps = settings.Stage1Settings, settings.Stage2Settings, settings.DistillSettings
+    files = sets.Reading, sets.InPackage, sets.OnHub, sets.Bert
+    for base in (*steps, settings.TrainingSettings, *files):
         for key, value in json_schema(base)["properties"].items():
             if "description" in value:
                 meanings.setdefault(key, value["description"])
@@ -346,10 +315,9 @@ def _check_top_names(config: Mapping[str, Any]) -> None:
 
 def _check_sets(config: Configuration) -> None:
     """Refuse rows whose sets, teachers or texts are not configured."""
-    datasets = config.datasets
-    for name, spec in datasets.items():
-        check_task(name, spec)
-    for name in datasets.keys() & config.unavailable.keys():
+    for name, spec in config.datasets.items():
+        sets.check_task(name, spec)
+    for name in config.datasets.keys() & config.unavailable.keys():
         raise UserError(
             f"set {name}",
             expected="a place under datasets or under unavailable",
@@ -361,14 +329,14 @@ def _check_sets(config: Configuration) -> None:
         models = [MODELS[name] for name in row.models]
         compressed = sorted(set(row.models) & set(COMPRESSED))
         for name in row.datasets:
-            if name not in datasets:
+            if name not in config.datasets:
                 raise UserError(
                     f"set {name} in {where}",
-                    expected=f"one of {', '.join(datasets)}",
+                    expected=f"one of {', '.join(config.datasets)}",
                     got=name,
-                    fix=nearest(name, datasets, "add it under datasets"),
+                    fix=nearest(name, config.datasets, "add it under datasets"),
                 )
-            language = datasets[name]["language"]
+            language = config.datasets[name]["language"]
             needed = [("compressed", model) for model in compressed]
             from_bert = any(model.from_bert for model in models)
             if from_bert:

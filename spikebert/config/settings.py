@@ -17,7 +17,8 @@ from pydantic import Field, JsonValue, WithJsonSchema
 
 from ..errors import UserError
 from ..utils.validation import STRICT, Number, Truth, Whole
-from .registry import SURROGATES
+from .plugins import part
+from .registry import ATTENTIONS, ENCODERS, NEURONS, SURROGATES
 
 # Settings that came after results were published, by step. At their default they are left out of
 # what a step is told, so that these results stay those of their configuration.
@@ -53,6 +54,7 @@ Timesteps = Annotated[Count, Field(description="time steps T")]
 Threshold = Annotated[Positive, Field(description="firing threshold U_thr")]
 Surrogate = Annotated[
     str,
+    *part("surrogate", SURROGATES, theirs=True),
     Field(
         description=f"surrogate derivative: {', '.join(SURROGATES)}, sj.<class> of spikingjelly, "
         "or the name of one in a plugin"
@@ -76,7 +78,7 @@ class ModelSettings:
     mlp_ratio: Positive = 4.0
     """width of the MLP's hidden layer over D"""
     timesteps: Timesteps = 4
-    neuron: str = "lif"
+    neuron: Annotated[str, *part("neuron", NEURONS, theirs=True)] = "lif"
     """spiking neuron: lif, sj.<class> of spikingjelly, or the name of one in a plugin"""
     beta: Decay = 0.9
     """membrane decay per step, 1 - 1/tau"""
@@ -96,10 +98,10 @@ class ModelSettings:
     surrogate_alpha: Sharpness = 2.0
     neuron_options: dict[str, Json] | None = None
     """further arguments of the neuron by name, such as {max_spike_count: 4} of sj.ILIFNode"""
-    encoder: str = "heaviside"
+    encoder: Annotated[str, *part("encoder", ENCODERS)] = "heaviside"
     """how embeddings become spikes: heaviside (the same at every step), lif (a layer of the
     configured neurons), or the name of one in a plugin"""
-    attention: str = "spiking"
+    attention: Annotated[str, *part("attention", ATTENTIONS)] = "spiking"
     """attention of a block: spiking, or the name of one in a plugin"""
     embedding_mean: Number = 0.0
     """mean of the word embeddings at the start; the LIF encoder is silent below 0, so half its
@@ -204,7 +206,7 @@ class DistillSettings(TrainingSettings):
     embedding_weight: EmbeddingWeight = 0.1
     ignored_layers: Annotated[Whole, Field(ge=0)] = 0
     """front blocks that L_fea skips"""
-    losses: dict[str, Weight] = field(default_factory=dict)
+    losses: dict[Annotated[str, *part("loss")], Weight] = field(default_factory=dict)
     """weights of the losses that plugins register, by their names"""
 
 

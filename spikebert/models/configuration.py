@@ -7,6 +7,7 @@ import dataclasses
 
 from transformers import AutoConfig, PreTrainedConfig
 
+from ..config.plugins import check_loaded
 from ..config.settings import ModelSettings
 from ..utils.validation import validate
 
@@ -27,6 +28,7 @@ class SpikeBertConfig(PreTrainedConfig, ModelSettings):
     plugins: dict[str, str] | None = None  # files that it needs, each with its SHA-256
 
     def __post_init__(self, **kwargs: object) -> None:
+        check_loaded(self.plugins)
         validate(ModelSettings, self.settings(), "SpikeBertConfig")
         super().__post_init__(**kwargs)
 

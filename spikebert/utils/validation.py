@@ -134,7 +134,7 @@ def _explained(error: Any, adapter: TypeAdapter[Any], where: str, under: str) ->
         expected, got, fix = in_words(schema), "none", f"add {path[-1]}"
     else:
         expected = in_words(schema) or error["msg"]
-        fix = nearest(str(got), schema.get("enum", []), f"give {expected}")
+        fix = nearest(str(got), schema.get("enum", schema.get("examples", [])), f"give {expected}")
         if schema.get("type") == "string" and isinstance(got, int | float):
             fix = f'put it into quotes: "{shown(got)}"'
         elif "pattern" in schema and re.search(schema["pattern"], low := str(got).lower()):

@@ -75,9 +75,9 @@ def variant(**changes: Any) -> dict[str, Any]:
         ),
         (
             {"model": {"neuron": "LIFF"}},
-            "setting model.neuron in row 1 of runs",
+            "setting model.neuron in the configuration",
             "lif, sj.<class> of spikingjelly, or a name that a plugin enters",
-            "LIFF",
+            "'LIFF'",
             "did you mean lif?",
         ),
         (
@@ -85,7 +85,7 @@ def variant(**changes: Any) -> dict[str, Any]:
             "setting steps.snn_textcnn.surrogate in the configuration",
             "atan, sigmoid, triangle, rectangle, sj.<class> of spikingjelly, or a name that a "
             "plugin enters",
-            "fst_sigmoid",
+            "'fst_sigmoid'",
             "did you mean sigmoid?",
         ),
         (
@@ -178,7 +178,7 @@ def test_a_misspelt_part_of_a_plugin_is_refused_at_once(tmp_path: Path) -> None:
     path.write_text(MINE, encoding="utf-8")
     with pytest.raises(UserError, match=r"model\.neuron[\s\S]*did you mean mine\?"):
         planned([str(path)], model={**TINY["model"], "neuron": "mien"})
-    with pytest.raises(UserError, match=r"steps\.stage2\.losses\.rat in [\s\S]*got: +rat"):
+    with pytest.raises(UserError, match=r"steps\.stage2\.losses\.rat in [\s\S]*got: +'rat'"):
         planned([], steps={**TINY["steps"], "stage2": {"losses": {"rat": 1}}})
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from spikebert.config import plugins
 from spikebert.models import fuse as module
 from spikebert.models.configuration import SpikeBertConfig
 from spikebert.models.fuse import FORMS, PLAIN, available, fuse, unfuse
@@ -119,6 +120,7 @@ def test_what_the_kernel_does_not_know_runs_as_written(what):
 
 def test_a_surrogate_that_is_added_trains_where_a_compiler_is(monkeypatch):
     monkeypatch.setitem(SURROGATES, "half", lambda u, alpha: torch.full_like(u, alpha / 4))
+    monkeypatch.setitem(plugins._FILES, ("surrogate", "half"), None)
     plain, expected = trained(student(surrogate="half"))
     found, gradients = trained(fuse(student(surrogate="half")))
     assert torch.equal(found, plain)
@@ -131,6 +133,7 @@ def test_a_neuron_that_is_added_trains_where_a_compiler_is(monkeypatch):
             return super().forward(x + 0.3, state)
 
     monkeypatch.setitem(NEURONS, "eager", Eager)
+    monkeypatch.setitem(plugins._FILES, ("neuron", "eager"), None)
     plain = trained(student(neuron="eager"))[0]
     assert torch.equal(trained(fuse(student(neuron="eager")))[0], plain)
     assert not torch.equal(trained(student())[0], plain)

@@ -13,6 +13,7 @@ from transformers import (
 
 import spikebert
 from spikebert import SpikeBertConfig, SpikeBertForSequenceClassification, SpikeBertModel
+from spikebert.config import plugins
 from spikebert.errors import UserError
 from spikebert.models.fuse import available, fuse
 from spikebert.models.modeling import masked_mean, sinusoids
@@ -160,7 +161,7 @@ def test_bad_settings_are_named(settings, text):
 
 @pytest.mark.parametrize("name", ["neuron", "surrogate"])
 def test_unknown_neuron_or_surrogate_lists_the_known(name):
-    with pytest.raises(UserError, match=f"model.{name}"):
+    with pytest.raises(UserError, match=f"setting {name} in SpikeBertConfig"):
         student(**{name: "perceptron"})
 
 
@@ -178,6 +179,7 @@ def test_an_heir_of_lif_is_itself_in_the_fused_form_too(monkeypatch):
             raise ArithmeticError("mine")
 
     monkeypatch.setitem(NEURONS, "stubborn", Stubborn)
+    monkeypatch.setitem(plugins._FILES, ("neuron", "stubborn"), None)
     model = student(neuron="stubborn")
     for fused in (False, True):
         fuse(model, fused)

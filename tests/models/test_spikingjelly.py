@@ -8,6 +8,7 @@ import torch
 
 from spikebert.analysis.early_exit import exit_early
 from spikebert.analysis.energy import measure
+from spikebert.config import plugins
 from spikebert.config.settings import ModelSettings
 from spikebert.errors import UserError
 from spikebert.models.configuration import SpikeBertConfig
@@ -166,6 +167,7 @@ def test_derivatives_of_ours_are_those_of_their_namesakes(name):
 
 def test_a_surrogate_of_ones_own_serves_their_neuron(monkeypatch):
     monkeypatch.setitem(SURROGATES, "flat", lambda u, alpha: torch.full_like(u, alpha))
+    monkeypatch.setitem(plugins._FILES, ("surrogate", "flat"), None)
     neuron = build_neuron(config(neuron="sj.IFNode", surrogate="flat", surrogate_alpha=0.5), 1.0)
     x = torch.zeros(1, 2, 3, requires_grad=True)
     neuron(x)[0].sum().backward()
