@@ -1,9 +1,5 @@
-"""What a labelled set, an unlabelled text and a pre-trained BERT are made of, what a set asks for
-(classes or a score), and which metric judges it.
-
-A set is a list of files. Each has a source (where its bytes come from) and a format (how rows are
-read from them). Nothing heavy is imported here: the workflow reads this module while it parses.
-"""
+"""What a labelled set, an unlabelled text and a pre-trained BERT are made of: files, each with a
+source (where its bytes come from) and a format (how rows are read from them)."""
 
 from __future__ import annotations
 
@@ -65,38 +61,23 @@ Rows = Annotated[int, Strict(), Field(ge=1)]
 SplitShare = Annotated[float, Strict(), Field(ge=0, lt=1)]
 LanguageName = Annotated[str, *one_of(lambda: LANGUAGES)]
 CompressedName = Annotated[str, *one_of(lambda: COMPRESSED)]
-FormatName = Annotated[str, *one_of(lambda: (*FORMATS, *entered("format")))]
 Metric = Annotated[str, *one_of(lambda: [name for names in METRICS.values() for name in names])]
 Sha256 = Annotated[str, words("^[0-9a-f]{64}$", "the 64 hexadecimal digits of a SHA-256")]
 Repository = Annotated[
     str, words(r"^[\w./-]+$", "owner/name", description="owner/name of the repository")
 ]
+Commit = Annotated[str, words("^[0-9a-f]{40}$", "the 40 hexadecimal digits of a commit")]
 Revision = Annotated[
+    str, words(r"^([0-9a-f]{40}|refs/[\w./-]+)$", "a commit: pin the 40 hexadecimal digits")
+]
+PINNED = r"^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.+!_-]+$"
+Package = Annotated[str, words(PINNED, "a pinned distribution: name==version")]
+Format = Annotated[
     str,
-    words(
-        r"^([0-9a-f]{40}|refs/[\w./-]+)$",
-        "a commit: pin the 40 hexadecimal digits",
-        description="commit (40 hexadecimal digits)",
-    ),
+    *one_of(lambda: (*FORMATS, *entered("format"))),
+    Field(description="how rows are read from the file"),
 ]
-Commit = Annotated[
-    str,
-    words("^[0-9a-f]{40}$", "the 40 hexadecimal digits of a commit", description="commit"),
-]
-Package = Annotated[
-    str,
-    words(
-        r"^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.+!_-]+$",
-        "a pinned distribution: name==version",
-        description="pinned distribution: name==version",
-    ),
-]
-Distribution = Annotated[
-    Literal["wheel", "sdist"], Field(description="wheel unless said otherwise")
-]
-Format = Annotated[FormatName, Field(description="how rows are read from the file")]
 Encoding = Literal["utf-8", "utf-8-sig", "cp1252", "latin-1", "mac-roman", "gb18030"]
-Score = Annotated[float, Strict()]
 Labels = Annotated[list[Text], Field(min_length=2), *DIFFERENT]
 
 
@@ -138,7 +119,9 @@ class InPackage(Part, total=False):
     source: Required[Literal["package"]]
     """package: a distribution of the package index"""
     package: Required[Package]
-    distribution: Distribution
+    """pinned distribution: name==version"""
+    distribution: Literal["wheel", "sdist"]
+    """wheel unless said otherwise"""
     sha256: Required[Sha256]
     """SHA-256 of the distribution"""
     path: Required[Text]
@@ -152,6 +135,7 @@ class OnHub(Part, total=False):
     """hub: the Hugging Face hub"""
     repository: Required[Repository]
     revision: Required[Revision]
+    """commit (40 hexadecimal digits)"""
 
 
 class PackageFile(InPackage, Reading, total=False):
@@ -167,6 +151,7 @@ class UrlFile(Reading, total=False):
     """url: a GitHub repository"""
     repository: Required[Repository]
     commit: Required[Commit]
+    """commit"""
     sha256: Required[Sha256]
     """SHA-256 of the file"""
     path: Required[Text]
@@ -203,29 +188,26 @@ class LocalFile(Reading, total=False):
 
 def _columns(file: Any) -> Any:
     """Rows of tables need the column of the text, and pairs are in tables alone."""
-    kind = "jsonl" if file["source"] == "hub" else file["format"]
-    if "text_column" not in file and (kind in TABLES or "pair_column" in file):
-        raise UserError(
-            "setting text_column",
-            expected="the name of the column with the text",
-            got="none",
-            fix="add text_column",
-        )
-    if "pair_column" in file and kind not in TABLES:
+    table = file["source"] == "hub" or file["format"] in TABLES
+    if "pair_column" in file and not table:
         raise UserError(
             "setting pair_column",
             expected=f"none, since only the formats {', '.join(TABLES)} have columns",
             got=file["pair_column"],
             fix="remove it, or mend format",
         )
+    if table and "text_column" not in file:
+        raise UserError(
+            "setting text_column",
+            expected="the name of the column with the text",
+            got="none",
+            fix="add text_column",
+        )
     return file
 
 
 File = Annotated[
-    Annotated[
-        PackageFile | UrlFile | HubFile | LocalFile,
-        Field(discriminator="source"),
-    ],
+    Annotated[PackageFile | UrlFile | HubFile | LocalFile, Field(discriminator="source")],
     AfterValidator(_columns),
 ]
 
@@ -263,7 +245,7 @@ class Corpus(Part, total=False):
     """terms that the publisher states"""
     labels: Required[Labels | None]
     """class names; their order gives the label ids; null: a score (range)"""
-    range: Annotated[list[Score], Field(min_length=2, max_length=2)]
+    range: Annotated[list[Annotated[float, Strict()]], Field(min_length=2, max_length=2)]
     """lowest and highest score, where labels is null"""
     metric: Metric
     """what selects on dev and is reported: accuracy, or pearson_spearman (their mean) of scores,
@@ -271,9 +253,7 @@ class Corpus(Part, total=False):
     files: Required[Annotated[list[File], Field(min_length=1)]]
     """where its rows are"""
     split: Shares
-    """shares of the rows that a hash of the text sends to dev and test"""
     caps: Caps
-    """rows kept per split, those with the smallest hash"""
     keep_dev: Flag
     """keep the dev rows that are in the test split of another set: they select for this set alone,
     and nothing learns from them"""

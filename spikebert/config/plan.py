@@ -49,10 +49,6 @@ class Plan(Common):
             fix=nearest(name, known, f"choose one, such as {known[0]}"),
         )
 
-    def two_staged(self) -> dict[str, Run]:
-        """The runs that come from a stage 1, by id."""
-        return {run.id: run for run in self.runs if MODELS[run.model].stage1}
-
     def language_sets(self, language: str) -> list[str]:
         """Every configured set of a language, whether it has runs or not."""
         return [name for name, spec in self.datasets.items() if spec["language"] == language]
@@ -64,18 +60,15 @@ class Plan(Common):
 
     def used_teachers(self) -> list[str]:
         """The languages whose base teacher a run needs."""
-        return sorted({run.language for run in self.runs if MODELS[run.model].from_bert})
+        return self._needed("teachers")
 
     def used_texts(self) -> list[str]:
         """The languages whose unlabelled text a run needs."""
-        stage1 = {run.language for run in self.two_staged().values()}
-        transfer = {run.language for run in self.runs if run.transfers}
-        pretrain = {
-            language
-            for language in self.used_teachers()
-            if self.teachers[language]["source"] == "pretrain"
-        }
-        return sorted(stage1 | transfer | pretrain)
+        return self._needed("unlabelled")
+
+    def _needed(self, kind: str) -> list[str]:
+        needs = {need for run in self.runs for need in run.needs(self.teachers)}
+        return sorted(name for key, name in needs if key == kind)
 
 
 def content(spec: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -88,6 +88,17 @@ class Run:
         augment = self.settings.get("augment", {})
         return bool(augment.get("enabled") and augment["transfer_sentences"])
 
+    def needs(self, teachers: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """The entries of the configuration, as (key, name), that it needs beside its set."""
+        spec, teacher = MODELS[self.model], teachers.get(self.language, {})
+        if spec.compressed:
+            yield "compressed", self.model
+        if spec.from_bert:
+            yield "teachers", self.language
+        pretrained = spec.from_bert and teacher.get("source") == "pretrain"
+        if spec.stage1 or self.transfers or pretrained:
+            yield "unlabelled", self.language
+
 
 def canonical(value: Any) -> str:
     """JSON of one spelling, so that the workflow sees a change only where there is one."""
@@ -128,7 +139,14 @@ def runs_of(config: Configuration, given: Settings, plugins: Mapping[str, str]) 
         own = {model: _that_matter(overrides, model) for model in models}
         variants = {model: row.variant if own[model] else BASE for model in models}
         for dataset, model in product(row.datasets, models):
-            spec, parent = config.datasets[dataset], MODELS[model].parent
+            spec, parent = config.datasets.get(dataset), MODELS[model].parent
+            if spec is None:
+                raise UserError(
+                    f"set {dataset} in {where}",
+                    expected=f"one of {', '.join(config.datasets)}",
+                    got=dataset,
+                    fix=nearest(dataset, config.datasets, "add it under datasets"),
+                )
             if row.variant == BASE:
                 base[dataset, model] = own[model]
             changes = base.get((dataset, model), {}) | own[model]
@@ -151,7 +169,7 @@ def runs_of(config: Configuration, given: Settings, plugins: Mapping[str, str]) 
                     teacher=parent and str(RunId(dataset, parent, variants[parent], seed)),
                     plugins=plugins,
                 )
-                _check_transfer(run, config)
+                _check_needs(run, config, where)
                 runs.setdefault(run.id, run)
     return list(runs.values())
 
@@ -240,13 +258,27 @@ def _check_same(name: str, settings: Settings, where: str, first: str, known: Se
         )
 
 
-def _check_transfer(run: Run, config: Configuration) -> None:
-    """Unlabelled sentences that are to be labelled have to be there, and to be like the set's."""
-    pairs = any("pair_column" in file for file in config.datasets[run.dataset]["files"])
-    if run.transfers and (pairs or run.language not in config.unlabelled):
+def _check_needs(run: Run, config: Configuration, where: str) -> None:
+    """Refuse a run whose text or teacher is not there, or whose set does not suit it."""
+    for kind, entry in run.needs(config.teachers):
+        if entry not in getattr(config, kind):
+            raise UserError(
+                f"{kind}.{entry} in the configuration",
+                expected=f"an entry, since {where} needs it",
+                got="none",
+                fix=f"add {entry} under {kind}",
+            )
+    if MODELS[run.model].compressed and run.language != "en":
+        raise UserError(
+            f"{run.model} on {run.dataset} in {where}",
+            expected="an English set, since the model is English",
+            got=run.language,
+            fix="leave it out of the row",
+        )
+    if run.transfers and any("pair_column" in f for f in config.datasets[run.dataset]["files"]):
         raise UserError(
             f"setting augment.transfer_sentences of {run.id}",
-            expected="0 for a set of pairs" if pairs else f"text under unlabelled.{run.language}",
-            got="a set of pairs" if pairs else "none",
+            expected="0 for a set of pairs",
+            got="a set of pairs",
             fix="leave the setting at 0 for this set",
         )

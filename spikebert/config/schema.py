@@ -19,13 +19,13 @@ from pydantic import AfterValidator, BaseModel, Field, GetPydanticSchema, Strict
 from pydantic_core.core_schema import no_info_wrap_validator_function
 
 from ..errors import UserError
-from ..utils.validation import STRICT, json_schema, nearest, one_of, validate
+from ..utils.validation import STRICT, json_schema, one_of, validate
 from . import datasets as sets
 from . import settings
 from .datasets import DIFFERENT, CompressedName, LanguageName, Text, words
 from .datasets import Rows as Count
 from .plugins import load_plugins
-from .registry import BASE, COMPRESSED, MODELS, ModelSpec
+from .registry import BASE, MODELS, ModelSpec
 from .settings import ALGORITHM, STEPS, AugmentSettings, Json, ModelSettings
 
 SECTIONS: dict[str, type] = {"model": ModelSettings, "augment": AugmentSettings, **STEPS}
@@ -260,8 +260,7 @@ def read_config(config: Mapping[str, Any]) -> Configuration:
     """Check a configuration, and fill in what was left out.
 
     Raises:
-        UserError: a name, type or range is wrong, or a row of `runs` asks for a set, text or
-            teacher that is not there.
+        UserError: a name, type or range is wrong.
     """
     try:
         text = json.dumps(config, allow_nan=False, ensure_ascii=False)
@@ -280,7 +279,15 @@ def read_config(config: Mapping[str, Any]) -> Configuration:
     if isinstance(plugins, list) and all(isinstance(path, str) for path in plugins):
         load_plugins(plugins)  # what else it may be is refused below
     full: Configuration = validate(form(), config, "the configuration")
-    _check_sets(full)
+    for name, spec in full.datasets.items():
+        sets.check_task(name, spec)
+        if name in full.unavailable:
+            raise UserError(
+                f"set {name}",
+                expected="a place under datasets or under unavailable",
+                got="both",
+                fix="remove one",
+            )
     return full
 
 
@@ -311,54 +318,6 @@ def _check_top_names(config: Mapping[str, Any]) -> None:
             got=name,
             fix=f"did you mean {' or '.join(near)}?" if near else "remove it",
         )
-
-
-def _check_sets(config: Configuration) -> None:
-    """Refuse rows whose sets, teachers or texts are not configured."""
-    for name, spec in config.datasets.items():
-        sets.check_task(name, spec)
-    for name in config.datasets.keys() & config.unavailable.keys():
-        raise UserError(
-            f"set {name}",
-            expected="a place under datasets or under unavailable",
-            got="both",
-            fix="remove one",
-        )
-    for number, row in enumerate(config.runs, 1):
-        where = f"row {number} of runs"
-        models = [MODELS[name] for name in row.models]
-        compressed = sorted(set(row.models) & set(COMPRESSED))
-        for name in row.datasets:
-            if name not in config.datasets:
-                raise UserError(
-                    f"set {name} in {where}",
-                    expected=f"one of {', '.join(config.datasets)}",
-                    got=name,
-                    fix=nearest(name, config.datasets, "add it under datasets"),
-                )
-            language = config.datasets[name]["language"]
-            needed = [("compressed", model) for model in compressed]
-            from_bert = any(model.from_bert for model in models)
-            if from_bert:
-                needed.append(("teachers", language))
-            made_here = config.teachers.get(language, {}).get("source") == "pretrain"
-            if any(model.stage1 for model in models) or (from_bert and made_here):
-                needed.append(("unlabelled", language))
-            for key, entry in needed:
-                if entry not in getattr(config, key):
-                    raise UserError(
-                        f"{key}.{entry} in the configuration",
-                        expected=f"an entry, since {where} needs it",
-                        got="none",
-                        fix=f"add {entry} under {key}",
-                    )
-            if compressed and language != "en":
-                raise UserError(
-                    f"{', '.join(compressed)} on {name} in {where}",
-                    expected="an English set, since these models are English",
-                    got=language,
-                    fix="leave them out of the row",
-                )
 
 
 if __name__ == "__main__":

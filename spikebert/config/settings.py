@@ -1,9 +1,5 @@
-"""Every setting once: name, default (the paper's, where it gives one), range and meaning.
-
-The frozen dataclasses below are what training and model code take. Their types, with the lines
-after them, are the configuration's schema, so that a range is written in one place. Nothing heavy
-is imported here: the workflow reads this module while it parses.
-"""
+"""Every setting once: name, default (the paper's, where it gives one), range and meaning. The
+frozen dataclasses are what training and model code take, and the schema of the configuration."""
 
 from __future__ import annotations
 

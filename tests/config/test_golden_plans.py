@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from spikebert.config.plan import Plan, content, make_plan
+from spikebert.config.registry import MODELS
 from spikebert.config.runs import step_settings
 from spikebert.config.settings import digest
 from spikebert.report import captions
@@ -19,7 +20,7 @@ def digests(plan: Plan) -> dict[str, str]:
     """A digest for each model and for the corpora, texts and teachers: all that jobs are told."""
     told: dict[str, list[object]] = {}
     for run in plan.runs:
-        keys = [run.stage1] if run.id in plan.two_staged() else []
+        keys = [run.stage1] if MODELS[run.model].stage1 else []
         keys += [run.augmented] if "augment" in run.settings else []
         told.setdefault(run.model, []).append([run.id, run.name, run.last_step, *keys])
     for kind in ("datasets", "unlabelled", "teachers", "compressed"):

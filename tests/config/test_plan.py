@@ -216,7 +216,7 @@ def test_dense_students_depend_on_the_shape_alone() -> None:
     assert first["dense_distilled"][1] != first["spikebert"][1]
     made = plan([{"models": ["dense_distilled"], "seeds": [1, 2]}])
     assert made.used_texts() == ["en"]
-    runs = made.two_staged().values()
+    runs = made.of("dense_distilled").values()
     assert {run.teacher for run in runs} == {"films.teacher.base.s1", "films.teacher.base.s2"}
     assert len({run.stage1 for run in runs}) == 1
 
