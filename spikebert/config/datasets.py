@@ -58,7 +58,7 @@ DIFFERENT = AfterValidator(all_different), Field(json_schema_extra={"uniqueItems
 Flag = Annotated[bool, Strict()]
 Text = Annotated[str, Field(min_length=1)]
 Rows = Annotated[int, Strict(), Field(ge=1)]
-SplitShare = Annotated[float, Strict(), Field(ge=0, lt=1)]
+Split = Literal["train", "dev", "test"]
 LanguageName = Annotated[str, *one_of(lambda: LANGUAGES)]
 CompressedName = Annotated[str, *one_of(lambda: COMPRESSED)]
 Metric = Annotated[str, *one_of(lambda: [name for names in METRICS.values() for name in names])]
@@ -105,7 +105,7 @@ class Reading(Part, total=False):
     """the class of every row of this file"""
     labelling: Literal["sign", "fifths", "fifths_without_middle"]
     """vader: classes from the mean rating in -4..4; fifths are equal intervals"""
-    split: Literal["train", "dev", "test"]
+    split: Split
     """the split of every row; left out: by hash"""
     sentences: Flag
     """cut texts into sentences (unlabelled text: true unless said otherwise)"""
@@ -212,26 +212,6 @@ File = Annotated[
 ]
 
 
-class Shares(Part, total=False):
-    """Shares of the rows that a hash of the text sends to dev and test."""
-
-    dev: SplitShare
-    """share of dev, 0.1 unless said otherwise"""
-    test: SplitShare
-    """share of test, 0.1 unless said otherwise"""
-
-
-class Caps(Part, total=False):
-    """Rows kept per split, those with the smallest hash."""
-
-    train: Rows
-    """training rows at most"""
-    dev: Rows
-    """dev rows at most"""
-    test: Rows
-    """test rows at most"""
-
-
 class Corpus(Part, total=False):
     """A labelled set."""
 
@@ -252,8 +232,10 @@ class Corpus(Part, total=False):
     unless said otherwise; f1 is of the second of two classes"""
     files: Required[Annotated[list[File], Field(min_length=1)]]
     """where its rows are"""
-    split: Shares
-    caps: Caps
+    split: dict[Literal["dev", "test"], Annotated[float, Strict(), Field(ge=0, lt=1)]]
+    """shares of rows that a hash of the text sends to dev and test, 0.1 unless said otherwise"""
+    caps: dict[Split, Rows]
+    """rows kept per split, those with the smallest hash"""
     keep_dev: Flag
     """keep the dev rows that are in the test split of another set: they select for this set alone,
     and nothing learns from them"""
@@ -342,20 +324,14 @@ def check_task(name: str, spec: Mapping[str, Any]) -> None:
             got=spec["split"],
             fix="lower one of them",
         )
-    if metric not in METRICS[task]:
+    fitting = [m for m in METRICS[task] if m != "f1" or len(spec["labels"]) == 2]
+    if metric not in fitting:
+        labels = "scores" if task == REGRESSION else f"{len(spec['labels'])} classes"
         raise UserError(
             f"metric {of_set}",
-            expected=f"one of {', '.join(METRICS[task])}, since its labels are "
-            + ("classes" if task == CLASSIFICATION else "scores"),
+            expected=f"one of {', '.join(fitting)}, since its labels are {labels}",
             got=metric,
             fix="choose one of them, or mend labels",
-        )
-    if metric == "f1" and len(spec["labels"]) != 2:
-        raise UserError(
-            f"metric {of_set}",
-            expected="two classes, since f1 is that of the second",
-            got=f"{len(spec['labels'])} classes",
-            fix="choose f1_macro",
         )
     low, high = spec.get("range", (0, 0))
     if (task == REGRESSION) != (low < high):

@@ -126,8 +126,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        there = path.parent.glob("*.y*ml") if path.parent.is_dir() else ()
-        known = [str(other) for other in sorted(there)]
+        known = map(str, sorted(path.parent.glob("*.y*ml")))
         raise UserError(
             f"configuration {path}",
             expected="a YAML file",

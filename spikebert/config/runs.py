@@ -66,16 +66,9 @@ class Run:
         return int(self.settings[MODELS[self.model].step]["max_length"])
 
     @property
-    def first_step(self) -> str:
-        """The same of its stage 1. Only where it has one."""
-        section = MODELS[self.model].stage1
-        assert section, self.model
-        return self.step(section)
-
-    @property
     def stage1(self) -> str:
         """Key of stage 1's student: runs that agree in it share the student."""
-        return f"{self.language}.{digest(self.first_step)}"
+        return f"{self.language}.{digest(self.step(MODELS[self.model].stage1 or ''))}"
 
     @property
     def augmented(self) -> str:
@@ -129,14 +122,12 @@ def runs_of(config: Configuration, given: Settings, plugins: Mapping[str, str]) 
     that is a run, too: the base one, unless the row changes its settings.
     """
     rows = [(f"row {number} of runs", row) for number, row in enumerate(config.runs, 1)]
-    base: dict[tuple[str, str], dict[Place, Any]] = {}
-    named: dict[str, tuple[str, Settings]] = {}
+    named: dict[tuple[str, str, str], tuple[str, Settings]] = {}
     runs: dict[str, Run] = {}
     for where, row in sorted(rows, key=lambda numbered: numbered[1].variant != BASE):  # stable
         parents = [parent for model in row.models if (parent := MODELS[model].parent)]
         models = list(dict.fromkeys([*parents, *row.models]))
-        overrides = _overrides(row, models, where)
-        own = {model: _that_matter(overrides, model) for model in models}
+        own = _overrides(row, models, where)
         variants = {model: row.variant if own[model] else BASE for model in models}
         for dataset, model in product(row.datasets, models):
             spec, parent = config.datasets.get(dataset), MODELS[model].parent
@@ -147,16 +138,16 @@ def runs_of(config: Configuration, given: Settings, plugins: Mapping[str, str]) 
                     got=dataset,
                     fix=nearest(dataset, config.datasets, "add it under datasets"),
                 )
-            if row.variant == BASE:
-                base[dataset, model] = own[model]
-            changes = base.get((dataset, model), {}) | own[model]
+            base = named.get((dataset, model, BASE))
+            start = base[1] if base and row.variant != BASE else given
             settings = {
-                section: _changed(section, given[section], changes, where)
+                section: _changed(section, start[section], own[model], where)
                 for section in MODELS[model].sections
             }
             _check_settings(settings, own[model], where, model)
-            name = f"{dataset}.{model}.{variants[model]}"
-            _check_same(name, settings, where, *named.setdefault(name, (where, settings)))
+            name = (dataset, model, variants[model])
+            first, known = named.setdefault(name, (where, settings))
+            _check_same(".".join(name), settings, known, f"{first} and {where}")
             for seed in row.seeds:
                 run = Run(
                     dataset=dataset,
@@ -174,12 +165,9 @@ def runs_of(config: Configuration, given: Settings, plugins: Mapping[str, str]) 
     return list(runs.values())
 
 
-def _that_matter(overrides: Mapping[Place, Any], model: str) -> dict[Place, Any]:
-    return {place: v for place, v in overrides.items() if MODELS[model].depends(*place)}
-
-
-def _overrides(row: Row, models: list[str], where: str) -> dict[Place, Any]:
-    """The changed settings of a row: every one has to matter, and a variant has to differ."""
+def _overrides(row: Row, models: list[str], where: str) -> dict[str, dict[Place, Any]]:
+    """The changed settings of a row that each model depends on; every one has to matter, and a
+    variant has to differ."""
     known = {name: place for name, place in settings_by_name().items() if place[0] != "pretrain"}
     for name in row.overrides:
         if name not in known:
@@ -189,9 +177,11 @@ def _overrides(row: Row, models: list[str], where: str) -> dict[Place, Any]:
                 got=name,
                 fix=nearest(name, known, "remove it"),
             )
-    overrides = {known[name]: value for name, value in row.overrides.items()}
-    own = {model: _that_matter(overrides, model) for model in models}
-    idle = [dotted(*place) for place in overrides if not any(place in own[m] for m in models)]
+    own: dict[str, dict[Place, Any]] = {model: {} for model in models}
+    for model, (name, value) in product(models, row.overrides.items()):
+        if MODELS[model].depends(*known[name]):
+            own[model][known[name]] = value
+    idle = [name for name in row.overrides if not any(known[name] in own[m] for m in models)]
     if idle:
         raise UserError(
             f"override of {', '.join(idle)} in {where}",
@@ -207,7 +197,7 @@ def _overrides(row: Row, models: list[str], where: str) -> dict[Place, Any]:
             got=f"none for {', '.join(same)}",
             fix="leave these models out of the row, or add an override",
         )
-    return overrides
+    return own
 
 
 def _changed(
@@ -241,7 +231,7 @@ def _check_settings(settings: Settings, own: Mapping[Place, Any], where: str, mo
             )
 
 
-def _check_same(name: str, settings: Settings, where: str, first: str, known: Settings) -> None:
+def _check_same(name: str, settings: Settings, known: Settings, where: str) -> None:
     """Refuse two sets of settings under one name: a mean over seeds would mix them."""
     differing = [
         dotted(section, key)
@@ -251,7 +241,7 @@ def _check_same(name: str, settings: Settings, where: str, first: str, known: Se
     ]
     if differing:
         raise UserError(
-            f"{name} in {first} and {where}",
+            f"{name} in {where}",
             expected="the same settings under one name",
             got=f"another {', '.join(differing)}",
             fix="give one of the rows a variant, or make the overrides equal",

@@ -12,7 +12,7 @@ import functools
 import json
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, GetPydanticSchema, Strict, create_model
@@ -211,32 +211,28 @@ def add_model(name: str, spec: ModelSpec, kind: type[settings.TrainingSettings])
 @functools.cache
 def form() -> type[Configuration]:
     """The form of a configuration, with the steps and rules of models that were added."""
-
-    def group(name: str, meaning: str, members: Iterable[tuple[str, type, str]]) -> Any:
-        fields: dict[str, Any] = {
-            key: (kind, Field(default_factory=kind, description=words))
-            for key, kind, words in members
-        }
-        made = create_model(name, __config__=STRICT, __doc__=meaning, **fields)
-        return made, Field(default_factory=made)
-
-    steps = ((step, cls, (cls.__doc__ or "").split("\n")[0]) for step, cls in STEPS.items())
-    rules = (
-        (rule, Resources if rule in SHARED else Job, f"of the jobs of rule {rule}")
-        for rule in RULES
-    )
-    return create_model(
-        "Configuration",
-        __base__=Configuration,
-        __doc__=Configuration.__doc__,
-        steps=group("Steps", "Settings of the steps.", steps),
-        resources=group(
-            "RulesResources",
-            "What the jobs of each rule ask a scheduler for; no job runs again because of it, and "
-            "--set-resources of Snakemake overrides it.",
-            rules,
+    steps: dict[str, Any] = {
+        step: (kind, Field(default_factory=kind, description=(kind.__doc__ or "").split("\n")[0]))
+        for step, kind in STEPS.items()
+    }
+    jobs = {rule: Resources if rule in SHARED else Job for rule in RULES}
+    rules: dict[str, Any] = {
+        rule: (kind, Field(default_factory=kind, description=f"of the jobs of rule {rule}"))
+        for rule, kind in jobs.items()
+    }
+    of_rules = "What the jobs of each rule ask a scheduler for; no job runs again because of it, "
+    of_rules += "and --set-resources of Snakemake overrides it."
+    groups = {
+        "steps": create_model(
+            "Steps", __doc__="Settings of the steps.", __config__=STRICT, **steps
         ),
-    )
+        "resources": create_model("RulesResources", __doc__=of_rules, __config__=STRICT, **rules),
+    }
+    fields: dict[str, Any] = {
+        name: (kind, Field(default_factory=kind)) for name, kind in groups.items()
+    }
+    words = Configuration.__doc__
+    return create_model("Configuration", __base__=Configuration, __doc__=words, **fields)
 
 
 def config_schema() -> dict[str, Any]:

@@ -59,11 +59,22 @@ Surrogate = Annotated[
 Sharpness = Annotated[Positive, Field(description="sharpness of the surrogate")]
 
 
-@dataclass
-class ModelSettings:
-    """The spiking student. Defaults are the paper's model (12 blocks of width 768, 4 steps)."""
+STEPS: dict[str, type] = {}  # the settings of each step
+
+
+class Section:
+    """Settings of a section of the configuration, which may be a step."""
 
     __pydantic_config__ = STRICT
+
+    def __init_subclass__(cls, step: str = "") -> None:
+        if step:
+            STEPS[step] = cls
+
+
+@dataclass
+class ModelSettings(Section):
+    """The spiking student. Defaults are the paper's model (12 blocks of width 768, 4 steps)."""
 
     hidden_size: Count = 768
     """width D of the token stream"""
@@ -138,10 +149,8 @@ def check_heads(hidden_size: int, heads: int) -> None:
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
+class TrainingSettings(Section):
     """What every training step has in common."""
-
-    __pydantic_config__ = STRICT
 
     learning_rate: LearningRate = 5e-4
     weight_decay: WeightDecay = 5e-3
@@ -164,7 +173,7 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True)
-class FineTuneSettings(TrainingSettings):
+class FineTuneSettings(TrainingSettings, step="finetune"):
     """Fine-tuning a BERT teacher on one labelled set."""
 
     learning_rate: LearningRate = 5e-5
@@ -172,7 +181,7 @@ class FineTuneSettings(TrainingSettings):
 
 
 @dataclass(frozen=True)
-class PretrainSettings(TrainingSettings):
+class PretrainSettings(TrainingSettings, step="pretrain"):
     """Masked language modelling of a small BERT, where no teacher checkpoint can be had."""
 
     epochs: Epochs = 5.0
@@ -207,7 +216,7 @@ class DistillSettings(TrainingSettings):
 
 
 @dataclass(frozen=True)
-class Stage1Settings(DistillSettings):
+class Stage1Settings(DistillSettings, step="stage1"):
     """Pre-training distillation on unlabelled text."""
 
     weight_decay: WeightDecay = 0.01
@@ -231,7 +240,7 @@ class Stage1Settings(DistillSettings):
 
 
 @dataclass(frozen=True)
-class Stage2Settings(DistillSettings):
+class Stage2Settings(DistillSettings, step="stage2"):
     """Task distillation on the augmented set, from a fine-tuned teacher."""
 
     logits_weight: Weight = 1.0
@@ -243,35 +252,29 @@ class Stage2Settings(DistillSettings):
 
 
 @dataclass(frozen=True)
-class DirectSettings(TrainingSettings):
+class DirectSettings(TrainingSettings, step="direct"):
     """The student trained on the labels alone."""
 
     max_length: MaxLength = 64
 
 
 @dataclass(frozen=True)
-class DenseStage1Settings(Stage1Settings):
-    """Stage 1 of a dense BERT of the student's shape, which learns at lower rates than spikes."""
+class TfidfSettings(Section, step="tfidf"):
+    """Term frequencies and logistic regression: the floor that any neural model has to beat."""
 
-    learning_rate: LearningRate = 1e-4
-
-
-@dataclass(frozen=True)
-class DenseStage2Settings(Stage2Settings):
-    """Stage 2 of a dense BERT of the student's shape."""
-
-    learning_rate: LearningRate = 5e-5
-
-
-@dataclass(frozen=True)
-class DenseDirectSettings(DirectSettings):
-    """A dense BERT of the student's shape, trained on the labels alone."""
-
-    learning_rate: LearningRate = 1e-4
+    max_ngram: Count = 2
+    """longest n-gram: words in English, characters in Chinese"""
+    inverse_regularisation: Annotated[tuple[Positive, ...], Field(min_length=1)] = (
+        0.3,
+        1.0,
+        3.0,
+        10.0,
+    )
+    """values of C; dev selects"""
 
 
 @dataclass(frozen=True)
-class TextCnnSettings(TrainingSettings):
+class TextCnnSettings(TrainingSettings, step="textcnn"):
     """TextCNN: filters, dropout and width are Kim's (2014), the rest as Lv et al. (2023) train it.
 
     Both start from published word vectors. Here the teacher's word embeddings stand in for them.
@@ -295,7 +298,7 @@ class TextCnnSettings(TrainingSettings):
 
 
 @dataclass(frozen=True)
-class SnnTextCnnSettings(TrainingSettings):
+class SnnTextCnnSettings(TrainingSettings, step="snn_textcnn"):
     """The trained TextCNN made spiking and fine-tuned, after Lv et al. (2023).
 
     Its neurons are settings of their own: theirs do not leak, and a sweep over the student's should
@@ -317,10 +320,29 @@ class SnnTextCnnSettings(TrainingSettings):
 
 
 @dataclass(frozen=True)
-class AugmentSettings:
-    """Tang et al. (2019): mask, swap within a part of speech, keep an n-gram."""
+class DenseDirectSettings(DirectSettings, step="dense_direct"):
+    """A dense BERT of the student's shape, trained on the labels alone."""
 
-    __pydantic_config__ = STRICT
+    learning_rate: LearningRate = 1e-4
+
+
+@dataclass(frozen=True)
+class DenseStage1Settings(Stage1Settings, step="dense_stage1"):
+    """Stage 1 of a dense BERT of the student's shape, which learns at lower rates than spikes."""
+
+    learning_rate: LearningRate = 1e-4
+
+
+@dataclass(frozen=True)
+class DenseStage2Settings(Stage2Settings, step="dense_stage2"):
+    """Stage 2 of a dense BERT of the student's shape."""
+
+    learning_rate: LearningRate = 5e-5
+
+
+@dataclass(frozen=True)
+class AugmentSettings(Section):
+    """Tang et al. (2019): mask, swap within a part of speech, keep an n-gram."""
 
     enabled: Truth = True
     """false: stage 2 sees the original rows alone, and no transfer set"""
@@ -339,36 +361,6 @@ class AugmentSettings:
     the words of Turc et al. (2019); the paper has none"""
 
 
-@dataclass(frozen=True)
-class TfidfSettings:
-    """Term frequencies and logistic regression: the floor that any neural model has to beat."""
-
-    __pydantic_config__ = STRICT
-
-    max_ngram: Count = 2
-    """longest n-gram: words in English, characters in Chinese"""
-    inverse_regularisation: Annotated[tuple[Positive, ...], Field(min_length=1)] = (
-        0.3,
-        1.0,
-        3.0,
-        10.0,
-    )
-    """values of C; dev selects"""
-
-
-STEPS: dict[str, type] = {
-    "finetune": FineTuneSettings,
-    "pretrain": PretrainSettings,
-    "stage1": Stage1Settings,
-    "stage2": Stage2Settings,
-    "direct": DirectSettings,
-    "tfidf": TfidfSettings,
-    "textcnn": TextCnnSettings,
-    "snn_textcnn": SnnTextCnnSettings,
-    "dense_direct": DenseDirectSettings,
-    "dense_stage1": DenseStage1Settings,
-    "dense_stage2": DenseStage2Settings,
-}
 # A number is raised by hand when the meaning of a step changes, so that its results are made again.
 ALGORITHM = {"corpus": 1, "augment": 1, **dict.fromkeys(STEPS, 1)}
 

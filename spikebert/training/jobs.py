@@ -142,7 +142,7 @@ def _jobs_of_run(run: Run, layout: Layout, jobs: Mapping[str, Job]) -> Iterator[
             outputs={"out": layout.stage1(run.stage1)},
             settings=run.settings,
             stated=("model", spec.stage1),
-            decisive=run.first_step,
+            decisive=run.step(spec.stage1),
             checkpoints=layout.checkpoints(f"stage1.{run.stage1}"),
             needs=tuple({f"pretrain/{run.language}"} & jobs.keys()),
         )

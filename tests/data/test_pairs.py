@@ -201,8 +201,11 @@ BAD_SPECS = {
         {"labels": None, "range": [0, 5], "metric": "f1"},
         "since its labels are scores",
     ),
-    "correlation of classes": ({"metric": "pearson"}, "since its labels are classes"),
-    "f1 of three classes": ({"labels": ["a", "b", "c"], "metric": "f1"}, "choose f1_macro"),
+    "correlation of classes": ({"metric": "pearson"}, "since its labels are 2 classes"),
+    "f1 of three classes": (
+        {"labels": ["a", "b", "c"], "metric": "f1"},
+        "one of accuracy, f1_macro, matthews, since its labels are 3 classes",
+    ),
     "no range": ({"labels": None}, "lowest, highest"),
     "empty range": ({"labels": None, "range": [5, 5]}, "lowest, highest"),
     "range of classes": ({"range": [0, 5]}, "it has classes"),
