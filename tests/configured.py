@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from spikebert.config.layout import Layout
-from spikebert.config.plan import read_plan
+from spikebert.config.plan import Layout, read_plan
 
 FILE = {"source": "file", "path": "rows.tsv", "format": "label_text"}
 SET = {"language": "en", "description": "d", "labels": ["bad", "good"], "files": [FILE]}

@@ -10,8 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..config.layout import Layout
-from ..config.plan import Plan, read_plan
+from ..config.plan import Layout, Plan, read_plan
 
 app = typer.Typer(
     help="SpikeBERT: a spiking transformer for text, learned from BERT. `spikebert run ID` trains "

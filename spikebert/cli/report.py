@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..config.layout import Layout
-from ..config.plan import Plan
+from ..config.plan import Layout, Plan
 from ..errors import UserError
 from ..report import FIGURES, TABLES, captions, write_output
 from ..report.selection import compared, measured, on_glue, probed

@@ -1,8 +1,7 @@
 """What there is to train, and in which languages: each model and each language once.
 
-A model or language that is entered here is known everywhere: to the configuration and its schema,
-to the plan, the rules, the tables and the figures. Nothing heavy is imported; functions of other
-rooms are named as `module:function`.
+One that is entered here is known everywhere: to the configuration and its schema, to the plan, the
+rules, the tables and the figures. Functions of other rooms are named as `module:function`.
 """
 
 from __future__ import annotations
@@ -146,32 +145,26 @@ COMPRESSED = tuple(name for name, spec in MODELS.items() if spec.compressed)
 class Language:
     """What the steps have to know of a language."""
 
-    name: str
     tagger: str  # text -> words with their parts of speech
     splitter: str  # text -> sentences
     ngrams: str  # of TF-IDF: word or char
     longest: int  # characters of a sentence; longer ones are cut
     shortest: int  # letters and digits; shorter sentences are dropped
-    encodings: tuple[str, ...]  # that its files often have
 
 
-LANGUAGES: dict[str, Language] = {
+LANGUAGES: dict[str, Language] = {  # by their codes in ISO 639-1
     "en": Language(
-        "English",
         tagger="spikebert.data.augment:tag_english",
         splitter="spikebert.data.text:split_english",
         ngrams="word",
         longest=600,
         shortest=8,
-        encodings=("utf-8", "cp1252"),
     ),
     "zh": Language(
-        "Chinese",
         tagger="spikebert.data.augment:tag_chinese",
         splitter="spikebert.data.text:split_chinese",
         ngrams="char",
         longest=200,
         shortest=4,
-        encodings=("utf-8", "gb18030"),
     ),
 }

@@ -46,10 +46,8 @@ class Run:
         """JSON of what its record says that no other input of its last step does; nothing in it
         changes the weights but the seed."""
         words = ("id", "dataset", "source", "model", "variant", "seed", "teacher")
-        told = {word: getattr(self, word) for word in words}
-        if "augment" in self.settings:
-            told["augment"] = self.settings["augment"]
-        return canonical(told)
+        augment = {key: value for key, value in self.settings.items() if key == "augment"}
+        return canonical({word: getattr(self, word) for word in words} | augment)
 
     def step(self, step: str) -> str:
         """JSON of the settings that matter to `step`, and the version of its algorithm."""

@@ -89,10 +89,14 @@ Amount = Annotated[float, Strict(), Field(ge=0)]
 Seed = Annotated[int, Strict(), Field(ge=0, le=settings.LARGEST_SEED)]
 
 
-class Job(BaseModel):
-    """What one job asks a scheduler for."""
+class Form(BaseModel):
+    """What a configuration and its parts have in common."""
 
     model_config = STRICT
+
+
+class Job(Form):
+    """What one job asks a scheduler for."""
 
     mem_mb: Count = 8000
     """memory in MB at the first attempt, and as much again at the next two"""
@@ -121,10 +125,8 @@ RULES: dict[str, Resources] = {
 SHARED = ("finetune", "stage1", "stage2", "direct")  # the rules whose training several may share
 
 
-class Row(BaseModel):
+class Row(Form):
     """Runs: every dataset with every model and every seed."""
-
-    model_config = STRICT
 
     datasets: Annotated[list[Name], Field(min_length=1), *DIFFERENT]
     """names of sets under datasets"""
@@ -138,10 +140,8 @@ class Row(BaseModel):
     """dotted names of settings and their values in this row"""
 
 
-class Common(BaseModel):
+class Common(Form):
     """What a configuration says and its plan repeats."""
-
-    model_config = STRICT
 
     run: Name
     """name of the folder below results/"""
@@ -211,28 +211,19 @@ def add_model(name: str, spec: ModelSpec, kind: type[settings.TrainingSettings])
 @functools.cache
 def form() -> type[Configuration]:
     """The form of a configuration, with the steps and rules of models that were added."""
-    steps: dict[str, Any] = {
-        step: (kind, Field(default_factory=kind, description=(kind.__doc__ or "").split("\n")[0]))
-        for step, kind in STEPS.items()
-    }
+
+    def group(name: str, base: type[BaseModel], words: str, kinds: Mapping[str, Any]) -> Any:
+        fields: dict[str, Any] = {
+            key: (kind, Field(default_factory=kind)) for key, kind in kinds.items()
+        }
+        return create_model(name, __base__=base, __doc__=words, **fields)
+
+    steps = group("Steps", Form, "Settings of the steps.", STEPS)
+    asked = "What the jobs of each rule ask a scheduler for; no job runs again because of it, and "
+    asked += "--set-resources of Snakemake overrides it."
     jobs = {rule: Resources if rule in SHARED else Job for rule in RULES}
-    rules: dict[str, Any] = {
-        rule: (kind, Field(default_factory=kind, description=f"of the jobs of rule {rule}"))
-        for rule, kind in jobs.items()
-    }
-    of_rules = "What the jobs of each rule ask a scheduler for; no job runs again because of it, "
-    of_rules += "and --set-resources of Snakemake overrides it."
-    groups = {
-        "steps": create_model(
-            "Steps", __doc__="Settings of the steps.", __config__=STRICT, **steps
-        ),
-        "resources": create_model("RulesResources", __doc__=of_rules, __config__=STRICT, **rules),
-    }
-    fields: dict[str, Any] = {
-        name: (kind, Field(default_factory=kind)) for name, kind in groups.items()
-    }
-    words = Configuration.__doc__
-    return create_model("Configuration", __base__=Configuration, __doc__=words, **fields)
+    added = {"steps": steps, "resources": group("RulesResources", Form, asked, jobs)}
+    return group("Configuration", Configuration, Configuration.__doc__ or "", added)
 
 
 def config_schema() -> dict[str, Any]:

@@ -51,13 +51,9 @@ Threshold = Annotated[Positive, Field(description="firing threshold U_thr")]
 Surrogate = Annotated[
     str,
     *part("surrogate", SURROGATES, theirs=True),
-    Field(
-        description=f"surrogate derivative: {', '.join(SURROGATES)}, sj.<class> of spikingjelly, "
-        "or the name of one in a plugin"
-    ),
+    Field(description=f"surrogate derivative: {', '.join(SURROGATES)}, sj.<class> or a plugin's"),
 ]
 Sharpness = Annotated[Positive, Field(description="sharpness of the surrogate")]
-
 
 STEPS: dict[str, type] = {}  # the settings of each step
 

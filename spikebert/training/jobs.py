@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config.layout import Layout
-from ..config.plan import Plan, Run, Settings
+from ..config.plan import Layout, Plan, Run, Settings
 from ..config.registry import MODELS, SHAPE
 from ..config.runs import step_settings
 from ..config.schema import SECTIONS

@@ -11,8 +11,7 @@ sys.path.insert(0, str(Path(workflow.basedir).parent))
 paths = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
 os.environ.update(PATH=os.pathsep.join(paths))
 
-from spikebert.config.layout import Layout
-from spikebert.config.plan import content, local_files, make_plan
+from spikebert.config.plan import Layout, content, local_files, make_plan
 from spikebert.config.registry import MODELS
 from spikebert.errors import UserError
 from spikebert.report import captions
