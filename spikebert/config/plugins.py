@@ -7,7 +7,6 @@ so that a part that none of them enters is refused before the first job.
 from __future__ import annotations
 
 import hashlib
-import re
 import sys
 import traceback
 from collections.abc import Collection, Iterable, Mapping
@@ -16,10 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pydantic import AfterValidator, Field
-
 from ..errors import UserError
 from ..utils.checksums import sha256_of
+from ..utils.validation import one_of
 
 # What has been registered, by kind and name, and the name and SHA-256 of the file that did it; None
 # where it was no file.
@@ -106,23 +104,10 @@ def needed(kind: str, names: Collection[str]) -> dict[str, str]:
     return dict(sorted(filter(None, found)))
 
 
-def part(kind: str, own: Collection[str] = (), theirs: bool = False) -> Any:
+def part_name(kind: str, own: Collection[str] = (), theirs: bool = False) -> Any:
     """Text that names a part: our own, a plugin's or, where `theirs`, one of spikingjelly's."""
-
-    def known() -> list[str]:
-        return [*own, *entered(kind)]
-
-    def check(name: str) -> str:
-        if name not in known() and not (theirs and re.fullmatch(r"sj\.[A-Za-z_]\w*", name)):
-            raise ValueError("unknown")
-        return name
-
-    def listed(schema: dict[str, Any]) -> None:
-        choices = ", ".join([*known(), *["sj.<class> of spikingjelly"] * theirs])
-        words = ", or ".join(filter(None, [choices, "a name that a plugin enters"]))
-        schema.update({"examples": known(), "x-expected": words})
-
-    return Field(json_schema_extra=listed), AfterValidator(check)
+    other = "sj.<class> of spikingjelly, " * theirs + "or a name that a plugin enters"
+    return one_of(lambda: [*own, *entered(kind)], other, r"sj\.[A-Za-z_]\w*" if theirs else None)
 
 
 def check_loaded(plugins: Mapping[str, str] | None) -> None:

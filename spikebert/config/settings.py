@@ -13,7 +13,7 @@ from pydantic import Field, JsonValue, WithJsonSchema
 
 from ..errors import UserError
 from ..utils.validation import STRICT, Number, Truth, Whole
-from .plugins import part
+from .plugins import part_name
 from .registry import ATTENTIONS, ENCODERS, NEURONS, SURROGATES
 
 # Settings that came after results were published, by step. At their default they are left out of
@@ -50,7 +50,7 @@ Timesteps = Annotated[Count, Field(description="time steps T")]
 Threshold = Annotated[Positive, Field(description="firing threshold U_thr")]
 Surrogate = Annotated[
     str,
-    *part("surrogate", SURROGATES, theirs=True),
+    *part_name("surrogate", SURROGATES, theirs=True),
     Field(description=f"surrogate derivative: {', '.join(SURROGATES)}, sj.<class> or a plugin's"),
 ]
 Sharpness = Annotated[Positive, Field(description="sharpness of the surrogate")]
@@ -81,7 +81,7 @@ class ModelSettings(Section):
     mlp_ratio: Positive = 4.0
     """width of the MLP's hidden layer over D"""
     timesteps: Timesteps = 4
-    neuron: Annotated[str, *part("neuron", NEURONS, theirs=True)] = "lif"
+    neuron: Annotated[str, *part_name("neuron", NEURONS, theirs=True)] = "lif"
     """spiking neuron: lif, sj.<class> of spikingjelly, or the name of one in a plugin"""
     beta: Decay = 0.9
     """membrane decay per step, 1 - 1/tau"""
@@ -101,10 +101,10 @@ class ModelSettings(Section):
     surrogate_alpha: Sharpness = 2.0
     neuron_options: dict[str, Json] | None = None
     """further arguments of the neuron by name, such as {max_spike_count: 4} of sj.ILIFNode"""
-    encoder: Annotated[str, *part("encoder", ENCODERS)] = "heaviside"
+    encoder: Annotated[str, *part_name("encoder", ENCODERS)] = "heaviside"
     """how embeddings become spikes: heaviside (the same at every step), lif (a layer of the
     configured neurons), or the name of one in a plugin"""
-    attention: Annotated[str, *part("attention", ATTENTIONS)] = "spiking"
+    attention: Annotated[str, *part_name("attention", ATTENTIONS)] = "spiking"
     """attention of a block: spiking, or the name of one in a plugin"""
     embedding_mean: Number = 0.0
     """mean of the word embeddings at the start; the LIF encoder is silent below 0, so half its
@@ -207,7 +207,7 @@ class DistillSettings(TrainingSettings):
     embedding_weight: EmbeddingWeight = 0.1
     ignored_layers: Annotated[Whole, Field(ge=0)] = 0
     """front blocks that L_fea skips"""
-    losses: dict[Annotated[str, *part("loss")], Weight] = field(default_factory=dict)
+    losses: dict[Annotated[str, *part_name("loss")], Weight] = field(default_factory=dict)
     """weights of the losses that plugins register, by their names"""
 
 

@@ -55,17 +55,20 @@ Count = Annotated[int, Strict(), Field(ge=0)]
 Real = Annotated[float, Strict()]
 
 
-def one_of(known: Callable[[], Collection[str]]) -> Any:
-    """Text that is one of the names known when it is checked; its schema lists those of now."""
+def one_of(known: Callable[[], Collection[str]], other: str = "", also: str | None = None) -> Any:
+    """Text that is one of the names known when it is checked, which its schema lists, or that fits
+    the pattern `also`; `other` says in words what it may be besides."""
 
     def check(name: str) -> str:
-        if name not in known():
+        if name not in known() and not (also and re.fullmatch(also, name)):
             raise ValueError("unknown")
         return name
 
     def listed(schema: dict[str, Any]) -> None:
         schema.pop("type", None)
-        schema.update(enum=list(known()), type="string")
+        schema.update({"examples" if other else "enum": list(known())}, type="string")
+        if other:
+            schema["x-expected"] = ", ".join([*known(), other])
 
     return Field(json_schema_extra=listed), AfterValidator(check)
 
