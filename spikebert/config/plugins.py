@@ -149,6 +149,14 @@ def check_part(kind: str, name: str, key: str) -> None:
     )
 
 
+def part(kind: str, name: str, parts: Mapping[str, Any]) -> Any:
+    """Of the parts of a kind that are loaded the one that `model.<kind>` names, or a `UserError`
+    as of `check_part`."""
+    if name not in parts:
+        check_part(kind, name, f"model.{kind}")
+    return parts[name]
+
+
 def check_loaded(plugins: Mapping[str, str] | None) -> None:
     """Refuse a model, which needs these files by their SHA-256, unless they are loaded.
 

@@ -16,16 +16,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from ..config.plugins import claim, register
+from ..config.plugins import claim, part, register
 from ..errors import UserError
-from ..utils.validation import nearest
 from .attention import Projection, SpikingSelfAttention
 from .configuration import SpikeBertConfig
 from .neurons import Spiking, State, build_neuron, spike
@@ -45,15 +43,11 @@ class SpikeBertOutput(ModelOutput):
     state: State | None = None  # of the neurons after the last step, where it was asked for
 
 
-def _configured(config: SpikeBertConfig) -> nn.Module:
-    return build_neuron(config, config.threshold)
-
-
 # What turns the current of the embeddings into spikes: a neuron of a configuration, or None for the
 # Heaviside function.
 ENCODERS: dict[str, Callable[[SpikeBertConfig], nn.Module | None]] = {
     "heaviside": lambda _: None,
-    "lif": _configured,
+    "lif": lambda config: build_neuron(config, config.threshold),
 }
 ATTENTIONS: dict[str, Callable[..., nn.Module]] = {"spiking": SpikingSelfAttention}
 
@@ -66,17 +60,6 @@ def register_encoder(name: str, encoder: Callable[[SpikeBertConfig], nn.Module])
 def register_attention(name: str, attention: Callable[..., nn.Module]) -> None:
     """Let `model.attention: <name>` select what is built and called as `SpikingSelfAttention`."""
     register("attention", ATTENTIONS, name, attention)
-
-
-def _chosen(setting: str, name: str, known: dict[str, Any]) -> Any:
-    if name not in known:
-        raise UserError(
-            f"setting model.{setting}",
-            expected=f"one of {', '.join(known)}",
-            got=name,
-            fix=nearest(name, known, "choose one of them, or add a plugin that registers it"),
-        )
-    return known[name]
 
 
 def sinusoids(tokens: int, width: int) -> Tensor:
@@ -103,7 +86,7 @@ class SpikeBertEmbeddings(Spiking, nn.Module):
         if config.position == "learned":
             self.position_embeddings = Positions(config.max_position_embeddings, config.hidden_size)
         self.surrogate = config.surrogate, config.surrogate_alpha
-        self.neuron = _chosen("encoder", config.encoder, ENCODERS)(config)
+        self.neuron = part("encoder", config.encoder, ENCODERS)(config)
         self.longest = config.max_position_embeddings
 
     def positions(self, x: Tensor) -> Tensor:
@@ -165,7 +148,7 @@ class SpikeBertBlock(Spiking, nn.Module):
     def __init__(self, config: SpikeBertConfig):
         super().__init__()
         self.membrane = config.residual == "membrane"
-        self.attention = _chosen("attention", config.attention, ATTENTIONS)(
+        self.attention = part("attention", config.attention, ATTENTIONS)(
             config.hidden_size,
             config.num_attention_heads,
             lambda threshold: build_neuron(config, threshold),
@@ -195,6 +178,7 @@ class SpikeBertBlock(Spiking, nn.Module):
 class SpikeBertPreTrainedModel(PreTrainedModel):
     config_class = SpikeBertConfig
     base_model_prefix = "spikebert"
+    _input_embed_layer = "word_embeddings"
 
     def __init__(self, config: SpikeBertConfig):
         claim(config)
@@ -223,12 +207,6 @@ class SpikeBertModel(SpikeBertPreTrainedModel):
         self.blocks = nn.ModuleList(SpikeBertBlock(config) for _ in range(config.num_hidden_layers))
         self.norm = nn.LayerNorm(config.hidden_size)
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.embeddings.word_embeddings
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.embeddings.word_embeddings = cast(nn.Embedding, value)
 
     def forward(
         self,

@@ -4,29 +4,17 @@ positions and BERT's own dropout (0.1) and is otherwise trained as the spiking o
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    BertConfig,
-    BertForSequenceClassification,
-    BertModel,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import BertConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..config.registry import SHAPE
 from ..config.settings import ModelSettings
 from .configuration import SpikeBertConfig
 from .dense_bert import choose_attention
-from .modeling import (
-    SpikeBertForSequenceClassification,
-    SpikeBertModel,
-    SpikeBertOutput,
-    SpikeBertPreTrainedModel,
-)
+from .modeling import SpikeBertModel, SpikeBertOutput, SpikeBertPreTrainedModel
 
 
 def new_student(
@@ -65,22 +53,6 @@ def describe(model: ModelSettings, dense: bool) -> dict[str, Any]:
     """The settings of the model that a student of this kind depends on."""
     values = dataclasses.asdict(model)
     return {name: values[name] for name in SHAPE} if dense else values
-
-
-def encoder(config: PreTrainedConfig) -> SpikeBertModel | BertModel:
-    """A student without a head, at random."""
-    if isinstance(config, SpikeBertConfig):
-        return SpikeBertModel(config)
-    return BertModel(cast(BertConfig, config))
-
-
-def classifier(
-    config: PreTrainedConfig,
-) -> SpikeBertForSequenceClassification | BertForSequenceClassification:
-    """A student with a head, at random."""
-    if isinstance(config, SpikeBertConfig):
-        return SpikeBertForSequenceClassification(config)
-    return BertForSequenceClassification(cast(BertConfig, config))
 
 
 def identity_of(config: PreTrainedConfig) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class TextCnnPreTrainedModel(PreTrainedModel):
 
     config_class = TextCnnConfig
     base_model_prefix = ""
+    _input_embed_layer = "word_embeddings"
 
     def __init__(self, config: TextCnnConfig):
         claim(config)
@@ -60,12 +61,6 @@ class TextCnnPreTrainedModel(PreTrainedModel):
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=self.config.embedding_std)
             nn.init.zeros_(module.weight[self.config.pad_token_id])
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.word_embeddings
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.word_embeddings = cast(nn.Embedding, value)
 
     def words(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """ids, mask [B, N] -> embeddings [B, D, margin + N + margin], padding on either side."""
