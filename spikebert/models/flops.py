@@ -48,20 +48,13 @@ def neuron_values(shape: ModelSettings, rows: int, tokens: int) -> int:
     return round(width * shape.num_hidden_layers * shape.timesteps * rows * tokens)
 
 
-SCALED = {"timesteps": 4, "tokens": 32, "hidden_size": 128, "batch_size": 32}
-
-
 def scaled_update(axis: str, value: int) -> tuple[ModelSettings, int, int]:
-    """Shape, sentences and tokens of an update in the benchmark of scaling: those of `SCALED` with
-    2 blocks, but for one of them."""
-    at = SCALED | {axis: value}
-    shape = ModelSettings(
-        hidden_size=at["hidden_size"],
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        timesteps=at["timesteps"],
-    )
-    return shape, at["batch_size"], at["tokens"]
+    """Shape, sentences and tokens of an update in the benchmark of scaling, but for one of these
+    those below."""
+    at = {"timesteps": 4, "tokens": 32, "hidden_size": 128, "batch_size": 32} | {axis: value}
+    shape = {"hidden_size": at["hidden_size"], "timesteps": at["timesteps"]}
+    student = ModelSettings(num_hidden_layers=2, num_attention_heads=4, **shape)
+    return student, at["batch_size"], at["tokens"]
 
 
 def student_parameters(shape: ModelSettings, vocabulary: int, labels: int = 2) -> int:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -259,15 +260,12 @@ class SpikeBertForSequenceClassification(SpikeBertPreTrainedModel):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
-        output_hidden_states: bool | None = None,
-        state: State | None = None,
-        timesteps: int | None = None,
-        **_: object,
+        **options: Any,
     ) -> SpikeBertOutput:
         """ids, mask [B, N] and optional labels [B] -> logits [B, C] and, with labels, their
-        cross-entropy or, of one score (C = 1), the mean squared error; `state` and `timesteps`
-        as in `SpikeBertModel`."""
-        out = self.spikebert(input_ids, attention_mask, output_hidden_states, state, timesteps)
+        cross-entropy or, of one score (C = 1), the mean squared error; `options` are those of
+        `SpikeBertModel`."""
+        out = self.spikebert(input_ids, attention_mask, **options)
         pooled = masked_mean(out.last_hidden_state.float(), attention_mask)
         out.step_logits = self.classifier(self.dropout(pooled)).float()
         out.logits = out.step_logits.mean(0)

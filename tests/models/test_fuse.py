@@ -68,6 +68,16 @@ def test_the_kernel_runs_all_of_a_student_that_it_knows(calls):
 
 
 @needs_compiler
+def test_one_head_is_fused_as_several_are(calls):
+    plain, expected = trained(student(num_attention_heads=1))
+    found, gradients = trained(fuse(student(num_attention_heads=1)))
+    assert "merge" in calls
+    torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-6)
+    for name, value in expected.items():
+        torch.testing.assert_close(gradients[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@needs_compiler
 @pytest.mark.parametrize("what", ["linear", "norm", "hook", "neuron", "threshold", "bias"])
 def test_what_the_kernel_does_not_know_runs_as_written(what):
     """Each change is felt: fused and plain agree, and differ from the student without it."""
