@@ -52,9 +52,11 @@ def scaled_update(axis: str, value: int) -> tuple[ModelSettings, int, int]:
     """Shape, sentences and tokens of an update in the benchmark of scaling, but for one of these
     those below."""
     at = {"timesteps": 4, "tokens": 32, "hidden_size": 128, "batch_size": 32} | {axis: value}
-    shape = {"hidden_size": at["hidden_size"], "timesteps": at["timesteps"]}
-    student = ModelSettings(num_hidden_layers=2, num_attention_heads=4, **shape)
-    return student, at["batch_size"], at["tokens"]
+    width, steps = at["hidden_size"], at["timesteps"]
+    shape = ModelSettings(
+        hidden_size=width, timesteps=steps, num_hidden_layers=2, num_attention_heads=4
+    )
+    return shape, at["batch_size"], at["tokens"]
 
 
 def student_parameters(shape: ModelSettings, vocabulary: int, labels: int = 2) -> int:

@@ -1,11 +1,11 @@
 """Fast forms of the student's layers, for training on a processor: the same values and gradients.
 
-`fuse(model)` exchanges the classes of layers for those below, which call `kernels`, and `unfuse`
-puts the plain ones back; weights and their names stay. A fast form looks anew at every call whether
-the kernel knows all that it would stand for: `LIF` itself with a surrogate of the kernel's, linear
-layers and norms as torch has them, nobody's hooks on them, and no state asked for. Whatever else
-comes runs as it is written in `modeling`: adapters in a linear layer, a neuron or surrogate of
-one's own, a measurement by hooks.
+`fuse(model)` exchanges the classes of layers for those below, which call `kernels`, and
+`fuse(model, fast=False)` puts the plain ones back; weights and their names stay. A fast form looks
+anew at every call whether the kernel knows all that it would stand for: `LIF` itself with a
+surrogate of the kernel's, linear layers and norms as torch has them, nobody's hooks on them, and no
+state asked for. Whatever else comes runs as it is written in `modeling`: adapters in a linear
+layer, a neuron or surrogate of one's own, a measurement by hooks.
 """
 
 from __future__ import annotations
@@ -25,11 +25,6 @@ Model = TypeVar("Model", bound=nn.Module)
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def available() -> bool:
-    """Whether this machine has a kernel, which a C++ compiler built."""
-    return library() is not None
-
-
 def _bare(module: nn.Module, kind: type[nn.Module]) -> bool:
     """Whether a module is of this very class, and calling it does what its class says."""
     return type(module) is kind and not any(getattr(module, hooks) for hooks in HOOKS)
@@ -43,7 +38,7 @@ def _known(
         state is None
         and x.device.type == "cpu"
         and x.dtype in DTYPES
-        and available()
+        and library() is not None
         and all(_bare(n, LIF) and n.settings["surrogate"] in SURROGATE_NUMBERS for n in neurons)
         and all(
             _bare(p, Projection)
@@ -132,14 +127,9 @@ PLAIN = {fast: plain for plain, fast in FORMS.items()}
 
 
 def fuse(model: Model, fast: bool = True) -> Model:
-    """Exchange layers for their fast forms, in place, or with `fast=False` as `unfuse` does."""
+    """Exchange layers for their fast forms, in place, or with `fast=False` for the plain ones."""
     forms = FORMS if fast else PLAIN
     for module in model.modules():
         if kind := forms.get(type(module)):
             module.__class__ = kind
     return model
-
-
-def unfuse(model: Model) -> Model:
-    """Put the plain layers back, in place."""
-    return fuse(model, fast=False)

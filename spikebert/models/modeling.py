@@ -19,16 +19,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from ..config.plugins import claim, part, register
 from ..errors import UserError
+from ..utils.distributed import global_mean
 from .attention import Projection, SpikingSelfAttention
 from .configuration import SpikeBertConfig
 from .neurons import Spiking, State, build_neuron, spike
-from .objective import gold_loss
 
 
 @dataclass
@@ -243,6 +244,29 @@ def masked_mean(x: Tensor, mask: Tensor | None) -> Tensor:
         return x.mean(2)
     weight = mask.to(x.dtype)[None, :, :, None]
     return (x * weight).sum(2) / weight.sum(2).clamp_min(1)
+
+
+def row_mean(values: Tensor, counted: Tensor) -> Tensor:
+    """Mean of values [B] over the rows of all shares that are counted [B]."""
+    weight = counted.to(values.dtype)
+    return (values * weight).sum() / global_mean(weight.sum()).clamp_min(1)
+
+
+def gold_loss(logits: Tensor, labels: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Cross-entropy of logits [B, C] with classes [B], or the mean squared error of [B, 1] with
+    scores [B]."""
+    if logits.shape[-1] == 1:
+        return squared_error(logits.squeeze(-1), labels, counted)
+    if counted is None:
+        return F.cross_entropy(logits.float(), labels)
+    return row_mean(F.cross_entropy(logits.float(), labels, reduction="none"), counted)
+
+
+def squared_error(scores: Tensor, wanted: Tensor, counted: Tensor | None) -> Tensor:
+    """Mean squared error of scores [B]."""
+    if counted is None:
+        return F.mse_loss(scores.float(), wanted.float())
+    return row_mean((scores.float() - wanted.float()).square(), counted)
 
 
 class SpikeBertForSequenceClassification(SpikeBertPreTrainedModel):

@@ -53,7 +53,7 @@ def build_neuron(config: Any, threshold: float) -> nn.Module:
     }
     name, options = config.neuron, getattr(config, "neuron_options", None) or {}
     if name.startswith("sj."):
-        return SpikingJelly(name, **arguments, timesteps=config.timesteps, options=options)
+        return SpikingJelly(name, config.timesteps, options, **arguments)
     cls = part("neuron", name, NEURONS)
     try:
         inspect.signature(cls).bind(**arguments, **options)
@@ -86,17 +86,4 @@ class Spiking:
         return spikes
 
 
-__all__ = [
-    "LIF",
-    "NEURONS",
-    "SURROGATES",
-    "Spiking",
-    "State",
-    "build_neuron",
-    "lif",
-    "lif_step",
-    "neurons_of",
-    "register_neuron",
-    "register_surrogate",
-    "spike",
-]
+__all__ = ["LIF", "SURROGATES", "lif", "lif_step", "spike"]  # of the other files

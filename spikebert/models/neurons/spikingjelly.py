@@ -130,7 +130,7 @@ def surrogate_derivative(name: str) -> Callable[[Tensor, float], Tensor]:
 class SpikingJelly(nn.Module):
     """A layer of spikingjelly's neurons; the state is what it remembers between calls.
 
-    The arguments of `LIF` come first, then T and the further options.
+    Told T and the further options, then the arguments of `LIF`.
 
     Raises:
         UserError: there is no such neuron, it does not take the arguments, or it cannot run over
@@ -140,28 +140,24 @@ class SpikingJelly(nn.Module):
     def __init__(
         self,
         name: str,
-        beta: float,
-        threshold: float,
-        reset: str,
-        decay_input: bool,
-        detach_reset: bool,
-        surrogate: str,
-        alpha: float,
         timesteps: int,
         options: Mapping[str, Any],
+        surrogate: str,
+        alpha: float,
+        **settings: Any,
     ):
         super().__init__()
         cls = _class(name, "neuron", "surrogate_function")
         known = _parameters(cls)
-        tau = math.inf if beta == 1 else 1 / (1 - beta)
+        tau = math.inf if settings["beta"] == 1 else 1 / (1 - settings["beta"])
         ours = {
             "T": timesteps,
             "step_mode": "m",
             "tau": tau,
-            "v_threshold": float(threshold),
-            "v_reset": None if reset == "soft" else 0.0,
-            "decay_input": decay_input,
-            "detach_reset": detach_reset,
+            "v_threshold": float(settings["threshold"]),
+            "v_reset": None if settings["reset"] == "soft" else 0.0,
+            "decay_input": settings["decay_input"],
+            "detach_reset": settings["detach_reset"],
             **({"init_tau": tau} if "decay_input" in known else {}),  # of GatedLIFNode, a share
         }
         # One that counts spikes is the only one that its neuron runs with.
