@@ -18,13 +18,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 from ..config.settings import ModelSettings
 from ..data.corpus import read_rows
 from ..errors import UserError
 from ..models.fuse import fuse
-from ..models.students import classifier, new_student
+from ..models.students import new_student
 from ..training.loop import use_bf16
 from ..training.tokenization import by_length, collator, encode
 
@@ -57,7 +57,9 @@ class Build:
         if field:
             shape = dataclasses.replace(shape, neuron="sj.LIFNode")
         config = new_student(shape, tokenizer, dense=name == "dense", num_labels=2)
-        model: nn.Module = fuse(classifier(config), name == "ours")
+        model: nn.Module = fuse(
+            AutoModelForSequenceClassification.from_config(config), name == "ours"
+        )
         optimiser = torch.optim.AdamW(model.parameters(), learning_rate, fused=ours)
         return cls(name, model, optimiser, field, not field and use_bf16("auto"), not field)
 

@@ -13,11 +13,11 @@ from collections.abc import Collection, Iterable, Mapping
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 from ..errors import UserError
 from ..utils.checksums import sha256_of
-from ..utils.validation import one_of
+from ..utils.validation import one_of, validate
 
 # What has been registered, by kind and name, and the name and SHA-256 of the file that did it; None
 # where it was no file.
@@ -108,6 +108,13 @@ def part_name(kind: str, own: Collection[str] = (), theirs: bool = False) -> Any
     """Text that names a part: our own, a plugin's or, where `theirs`, one of spikingjelly's."""
     other = "sj.<class> of spikingjelly, " * theirs + "or a name that a plugin enters"
     return one_of(lambda: [*own, *entered(kind)], other, r"sj\.[A-Za-z_]\w*" if theirs else None)
+
+
+def part(kind: str, name: str, parts: Mapping[str, Any]) -> Any:
+    """Of the parts of a kind that are loaded the one of this name, or a `UserError`."""
+    if name not in parts:
+        validate(Annotated[str, *part_name(kind, parts)], name, f"setting model.{kind}")
+    return parts[name]
 
 
 def check_loaded(plugins: Mapping[str, str] | None) -> None:

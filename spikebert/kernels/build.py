@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -23,9 +24,8 @@ OPTIONAL = (("-march=native", "-fopenmp"), ("-march=native",), ())
 
 def compiler() -> str | None:
     """The C++ compiler: $CXX, or g++, or clang++; None where there is none."""
-    return next(
-        filter(None, map(shutil.which, (os.environ.get("CXX", ""), "g++", "clang++"))), None
-    )
+    found = map(shutil.which, (os.environ.get("CXX", ""), "g++", "clang++"))
+    return next(filter(None, found), None)
 
 
 def _processor(command: str) -> str:
@@ -38,10 +38,8 @@ def _processor(command: str) -> str:
 
 def _folder() -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spikebert"
-    try:
+    with contextlib.suppress(OSError):
         cache.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="spikebert-"))
     return cache if os.access(cache, os.W_OK) else Path(tempfile.mkdtemp(prefix="spikebert-"))
 
 

@@ -8,12 +8,12 @@ import dataclasses
 from transformers import AutoConfig, PreTrainedConfig
 
 from ..config.plugins import check_loaded
-from ..config.settings import ModelSettings
+from ..config.settings import ModelSettings, SnnTextCnnSettings, TextCnnSettings
 from ..utils.validation import validate
 
 
 class SpikeBertConfig(PreTrainedConfig, ModelSettings):
-    """Settings of a `SpikeBertModel`; see `spikebert.settings.ModelSettings` for each.
+    """Settings of a `SpikeBertModel`; see `spikebert.config.settings.ModelSettings` for each.
 
     >>> SpikeBertConfig(hidden_size=128, num_attention_heads=4, beta=0.8).beta
     0.8
@@ -43,30 +43,30 @@ class SpikeBertConfig(PreTrainedConfig, ModelSettings):
 
 
 class TextCnnConfig(PreTrainedConfig):
-    """A TextCNN; see `spikebert.settings.TextCnnSettings`."""
+    """A TextCNN; see `spikebert.config.settings.TextCnnSettings`."""
 
     model_type = "textcnn"
 
     vocab_size: int = 30522
     pad_token_id: int | None = 0
-    embedding_size: int = 300
-    filters: int = 100
-    widths: list[int] | tuple[int, ...] = (3, 4, 5)
-    dropout: float = 0.5
+    embedding_size: int = TextCnnSettings.embedding_size
+    filters: int = TextCnnSettings.filters
+    widths: list[int] | tuple[int, ...] = TextCnnSettings.widths
+    dropout: float = TextCnnSettings.dropout
     embedding_std: float = 0.144  # Kim's for words without a vector: uniform in +-0.25
 
 
 class SnnTextCnnConfig(TextCnnConfig):
-    """A spiking TextCNN; see `spikebert.settings.SnnTextCnnSettings`."""
+    """A spiking TextCNN; see `spikebert.config.settings.SnnTextCnnSettings`."""
 
     model_type = "snn_textcnn"
 
-    timesteps: int = 50
-    beta: float = 1.0
-    threshold: float = 1.0
-    surrogate: str = "atan"
-    surrogate_alpha: float = 2.0
-    pooling: str = "max"
+    timesteps: int = SnnTextCnnSettings.timesteps
+    beta: float = SnnTextCnnSettings.beta
+    threshold: float = SnnTextCnnSettings.threshold
+    surrogate: str = SnnTextCnnSettings.surrogate
+    surrogate_alpha: float = SnnTextCnnSettings.surrogate_alpha
+    pooling: str = SnnTextCnnSettings.pooling
     encoding_seed: int = 0  # of the thresholds that turn embeddings into spikes
     # What the neuron of `modeling.build_neuron` wants to know besides.
     neuron: str = "lif"

@@ -48,18 +48,13 @@ def neuron_values(shape: ModelSettings, rows: int, tokens: int) -> int:
     return round(width * shape.num_hidden_layers * shape.timesteps * rows * tokens)
 
 
-SCALED = {"timesteps": 4, "tokens": 32, "hidden_size": 128, "batch_size": 32}
-
-
 def scaled_update(axis: str, value: int) -> tuple[ModelSettings, int, int]:
-    """Shape, sentences and tokens of an update in the benchmark of scaling: those of `SCALED` with
-    2 blocks, but for one of them."""
-    at = SCALED | {axis: value}
+    """Shape, sentences and tokens of an update in the benchmark of scaling, but for one of these
+    those below."""
+    at = {"timesteps": 4, "tokens": 32, "hidden_size": 128, "batch_size": 32} | {axis: value}
+    width, steps = at["hidden_size"], at["timesteps"]
     shape = ModelSettings(
-        hidden_size=at["hidden_size"],
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        timesteps=at["timesteps"],
+        hidden_size=width, timesteps=steps, num_hidden_layers=2, num_attention_heads=4
     )
     return shape, at["batch_size"], at["tokens"]
 

@@ -23,10 +23,6 @@ HEAD = (
     *("classifier.weight", "classifier.bias", *(f"bert.{name}" for name in POOLER)),
     *("pre_classifier.weight", "pre_classifier.bias"),  # DistilBERT's
 )
-FIX = (
-    "name a folder with config.json, model.safetensors and a tokenizer, such as "
-    "work/<run>/models/<id>"
-)
 
 
 @contextlib.contextmanager
@@ -98,5 +94,6 @@ def _refused(folder: Path, got: str) -> UserError:
         f"model {folder}",
         expected="a Hugging Face folder of a known type with all its weights",
         got=got,
-        fix=FIX,
+        fix="name a folder with config.json, model.safetensors and a tokenizer, such as "
+        "work/<run>/models/<id>",
     )

@@ -16,20 +16,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from ..config.plugins import claim, register
+from ..config.plugins import claim, part, register
 from ..errors import UserError
-from ..utils.validation import nearest
+from ..utils.distributed import global_mean
 from .attention import Projection, SpikingSelfAttention
 from .configuration import SpikeBertConfig
 from .neurons import Spiking, State, build_neuron, spike
-from .objective import gold_loss
 
 
 @dataclass
@@ -45,15 +45,11 @@ class SpikeBertOutput(ModelOutput):
     state: State | None = None  # of the neurons after the last step, where it was asked for
 
 
-def _configured(config: SpikeBertConfig) -> nn.Module:
-    return build_neuron(config, config.threshold)
-
-
 # What turns the current of the embeddings into spikes: a neuron of a configuration, or None for the
 # Heaviside function.
 ENCODERS: dict[str, Callable[[SpikeBertConfig], nn.Module | None]] = {
     "heaviside": lambda _: None,
-    "lif": _configured,
+    "lif": lambda config: build_neuron(config, config.threshold),
 }
 ATTENTIONS: dict[str, Callable[..., nn.Module]] = {"spiking": SpikingSelfAttention}
 
@@ -66,17 +62,6 @@ def register_encoder(name: str, encoder: Callable[[SpikeBertConfig], nn.Module])
 def register_attention(name: str, attention: Callable[..., nn.Module]) -> None:
     """Let `model.attention: <name>` select what is built and called as `SpikingSelfAttention`."""
     register("attention", ATTENTIONS, name, attention)
-
-
-def _chosen(setting: str, name: str, known: dict[str, Any]) -> Any:
-    if name not in known:
-        raise UserError(
-            f"setting model.{setting}",
-            expected=f"one of {', '.join(known)}",
-            got=name,
-            fix=nearest(name, known, "choose one of them, or add a plugin that registers it"),
-        )
-    return known[name]
 
 
 def sinusoids(tokens: int, width: int) -> Tensor:
@@ -103,7 +88,7 @@ class SpikeBertEmbeddings(Spiking, nn.Module):
         if config.position == "learned":
             self.position_embeddings = Positions(config.max_position_embeddings, config.hidden_size)
         self.surrogate = config.surrogate, config.surrogate_alpha
-        self.neuron = _chosen("encoder", config.encoder, ENCODERS)(config)
+        self.neuron = part("encoder", config.encoder, ENCODERS)(config)
         self.longest = config.max_position_embeddings
 
     def positions(self, x: Tensor) -> Tensor:
@@ -165,7 +150,7 @@ class SpikeBertBlock(Spiking, nn.Module):
     def __init__(self, config: SpikeBertConfig):
         super().__init__()
         self.membrane = config.residual == "membrane"
-        self.attention = _chosen("attention", config.attention, ATTENTIONS)(
+        self.attention = part("attention", config.attention, ATTENTIONS)(
             config.hidden_size,
             config.num_attention_heads,
             lambda threshold: build_neuron(config, threshold),
@@ -195,6 +180,7 @@ class SpikeBertBlock(Spiking, nn.Module):
 class SpikeBertPreTrainedModel(PreTrainedModel):
     config_class = SpikeBertConfig
     base_model_prefix = "spikebert"
+    _input_embed_layer = "word_embeddings"
 
     def __init__(self, config: SpikeBertConfig):
         claim(config)
@@ -223,12 +209,6 @@ class SpikeBertModel(SpikeBertPreTrainedModel):
         self.blocks = nn.ModuleList(SpikeBertBlock(config) for _ in range(config.num_hidden_layers))
         self.norm = nn.LayerNorm(config.hidden_size)
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.embeddings.word_embeddings
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.embeddings.word_embeddings = cast(nn.Embedding, value)
 
     def forward(
         self,
@@ -266,6 +246,29 @@ def masked_mean(x: Tensor, mask: Tensor | None) -> Tensor:
     return (x * weight).sum(2) / weight.sum(2).clamp_min(1)
 
 
+def row_mean(values: Tensor, counted: Tensor) -> Tensor:
+    """Mean of values [B] over the rows of all shares that are counted [B]."""
+    weight = counted.to(values.dtype)
+    return (values * weight).sum() / global_mean(weight.sum()).clamp_min(1)
+
+
+def gold_loss(logits: Tensor, labels: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Cross-entropy of logits [B, C] with classes [B], or the mean squared error of [B, 1] with
+    scores [B]."""
+    if logits.shape[-1] == 1:
+        return squared_error(logits.squeeze(-1), labels, counted)
+    if counted is None:
+        return F.cross_entropy(logits.float(), labels)
+    return row_mean(F.cross_entropy(logits.float(), labels, reduction="none"), counted)
+
+
+def squared_error(scores: Tensor, wanted: Tensor, counted: Tensor | None) -> Tensor:
+    """Mean squared error of scores [B]."""
+    if counted is None:
+        return F.mse_loss(scores.float(), wanted.float())
+    return row_mean((scores.float() - wanted.float()).square(), counted)
+
+
 class SpikeBertForSequenceClassification(SpikeBertPreTrainedModel):
     """The encoder and a linear head on the mean over tokens and time."""
 
@@ -281,15 +284,12 @@ class SpikeBertForSequenceClassification(SpikeBertPreTrainedModel):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
-        output_hidden_states: bool | None = None,
-        state: State | None = None,
-        timesteps: int | None = None,
-        **_: object,
+        **options: Any,
     ) -> SpikeBertOutput:
         """ids, mask [B, N] and optional labels [B] -> logits [B, C] and, with labels, their
-        cross-entropy or, of one score (C = 1), the mean squared error; `state` and `timesteps`
-        as in `SpikeBertModel`."""
-        out = self.spikebert(input_ids, attention_mask, output_hidden_states, state, timesteps)
+        cross-entropy or, of one score (C = 1), the mean squared error; `options` are those of
+        `SpikeBertModel`."""
+        out = self.spikebert(input_ids, attention_mask, **options)
         pooled = masked_mean(out.last_hidden_state.float(), attention_mask)
         out.step_logits = self.classifier(self.dropout(pooled)).float()
         out.logits = out.step_logits.mean(0)

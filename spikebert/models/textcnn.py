@@ -33,11 +33,12 @@ from .neurons import build_neuron
 DEVIATIONS = 3  # of the embeddings, on either side of their mean, that the rates cover
 
 
-class TextCnnPreTrainedModel(PreTrainedModel):
-    """Embedding, convolutions and head, which both networks share."""
+class TextCnnForSequenceClassification(PreTrainedModel):
+    """Kim's network with static or trained word embeddings: here trained."""
 
     config_class = TextCnnConfig
     base_model_prefix = ""
+    _input_embed_layer = "word_embeddings"
 
     def __init__(self, config: TextCnnConfig):
         claim(config)
@@ -51,6 +52,7 @@ class TextCnnPreTrainedModel(PreTrainedModel):
         )
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(len(config.widths) * config.filters, config.num_labels or 2)
+        self.post_init()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -60,12 +62,6 @@ class TextCnnPreTrainedModel(PreTrainedModel):
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=self.config.embedding_std)
             nn.init.zeros_(module.weight[self.config.pad_token_id])
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.word_embeddings
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.word_embeddings = cast(nn.Embedding, value)
 
     def words(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """ids, mask [B, N] -> embeddings [B, D, margin + N + margin], padding on either side."""
@@ -85,28 +81,25 @@ class TextCnnPreTrainedModel(PreTrainedModel):
             found.append((y, F.max_pool1d(seen[:, None], width, stride=1)[:, 0] > 0))
         return found
 
-
-class TextCnnForSequenceClassification(TextCnnPreTrainedModel):
-    """Kim's network with static or trained word embeddings: here trained."""
-
-    def __init__(self, config: TextCnnConfig):
-        super().__init__(config)
-        self.post_init()
+    def features(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """ids, mask [B, N] -> what the head reads, [B, F] or, at each step, [T, B, F]."""
+        found = self.currents(self.words(input_ids, mask), mask)
+        return torch.cat(
+            [y.relu().masked_fill(~seen[:, None], 0).amax(-1) for y, seen in found], -1
+        )
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: object
     ) -> SpikeBertOutput:
-        """ids, mask [B, N] -> logits [B, C]."""
+        """ids, mask [B, N] -> logits [B, C] and, where there are steps, theirs, [T, B, C]."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        features = [
-            y.relu().masked_fill(~seen[:, None], 0).amax(-1)
-            for y, seen in self.currents(self.words(input_ids, mask), mask)
-        ]
-        logits = self.classifier(self.dropout(torch.cat(features, -1)))
-        return SpikeBertOutput(logits=logits.float())
+        logits = self.classifier(self.dropout(self.features(input_ids, mask))).float()
+        if logits.dim() == 2:
+            return SpikeBertOutput(logits=logits)
+        return SpikeBertOutput(logits=logits.mean(0), step_logits=logits)
 
 
-class SnnTextCnnForSequenceClassification(TextCnnPreTrainedModel):
+class SnnTextCnnForSequenceClassification(TextCnnForSequenceClassification):
     """The spiking network; `convert` makes one of a TextCNN."""
 
     config_class = SnnTextCnnConfig
@@ -115,7 +108,6 @@ class SnnTextCnnForSequenceClassification(TextCnnPreTrainedModel):
         super().__init__(config)
         self.neuron = build_neuron(config, config.threshold)
         self.table = torch.empty(0, 0, 0)
-        self.post_init()
 
     def thresholds(self, words: int) -> Tensor:
         """u [T, D, words]. In evaluation always the same for the same place in a sentence, whatever
@@ -134,11 +126,7 @@ class SnnTextCnnForSequenceClassification(TextCnnPreTrainedModel):
         rates = self.words(input_ids, mask).detach()
         return (rates > self.thresholds(rates.shape[-1])[:, None]).to(rates.dtype)
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: object
-    ) -> SpikeBertOutput:
-        """ids, mask [B, N] -> logits [B, C] and those of each step, [T, B, C]."""
-        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+    def features(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         spikes = self.spikes(input_ids, mask)
         pooled = []
         for y, seen in self.currents(spikes.flatten(0, 1), mask):
@@ -148,9 +136,8 @@ class SnnTextCnnForSequenceClassification(TextCnnPreTrainedModel):
             else:
                 weight = seen[:, None].to(y.dtype)
                 pooled.append((y * weight).sum(-1) / weight.sum(-1))
-        fired, _ = self.neuron(torch.cat(pooled, -1))
-        steps = self.classifier(self.dropout(fired)).float()
-        return SpikeBertOutput(logits=steps.mean(0), step_logits=steps)
+        fired: Tensor = self.neuron(torch.cat(pooled, -1))[0]
+        return fired
 
 
 @torch.no_grad()
@@ -178,8 +165,5 @@ def convert(
     return snn
 
 
-for config, model in (
-    (TextCnnConfig, TextCnnForSequenceClassification),
-    (SnnTextCnnConfig, SnnTextCnnForSequenceClassification),
-):
-    AutoModelForSequenceClassification.register(config, model, exist_ok=True)
+for kind in (TextCnnForSequenceClassification, SnnTextCnnForSequenceClassification):
+    AutoModelForSequenceClassification.register(kind.config_class, kind, exist_ok=True)

@@ -21,9 +21,14 @@ from transformers import (
 
 from ..config.settings import DistillSettings, Stage2Settings
 from ..errors import UserError
-from ..models.dense_bert import choose_attention, prepare_last_layer
 from ..models.modeling import SpikeBertPreTrainedModel
-from ..models.students import DenseStudent, as_spiking, identity_of
+from ..models.students import (
+    DenseStudent,
+    as_spiking,
+    choose_attention,
+    identity_of,
+    prepare_last_layer,
+)
 from .losses import LOSSES, Alignment, TeacherOutput, gold_loss, label_loss, logits_loss
 
 States = tuple[Tensor | None, ...] | None  # of the teacher, by layer: [B, N, D_teacher]

@@ -25,7 +25,8 @@ from transformers import TrainingArguments
 
 from ..config.settings import TrainingSettings
 from ..errors import Interrupted
-from ..models.fuse import available, fuse
+from ..kernels.build import library
+from ..models.fuse import fuse
 from ..records.metrics import headline, scores
 from ..utils.distributed import barrier, from_main, world_size
 from .callbacks import Interruptible
@@ -141,7 +142,7 @@ def fit(
     """Train `model` in place, from the last checkpoint in `store` if there is one; with dev rows,
     end with the weights that are best on dev by `metric`, else with the last.
 
-    The layers stay in the form that trained; `fuse` and `unfuse` switch them.
+    The layers stay in the form that trained; `fuse` switches them.
 
     A training that was killed at any moment and resumed with the same threads on the same kind of
     processor ends with the same bits as one that was not.
@@ -152,7 +153,7 @@ def fit(
     arguments = training_arguments(
         settings, len(train), metric if dev else None, seed, store.folder
     )
-    fused = settings.compile and available()
+    fused = settings.compile and library() is not None
     fuse(model, fused)
     environment = environment_of(arguments.bf16, fused)
     last = from_main(lambda: store.latest(environment))

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config.plugins import register
-from ..models.objective import gold_loss, row_mean, squared_error
+from ..models.modeling import gold_loss, row_mean, squared_error
 from ..utils.distributed import global_mean
 
 

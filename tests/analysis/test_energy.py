@@ -19,7 +19,8 @@ from spikebert.analysis.inspection import measure_folder
 from spikebert.cli import app
 from spikebert.config.schema import MODELS
 from spikebert.errors import UserError
-from spikebert.models.fuse import PLAIN, available, fuse
+from spikebert.kernels.build import library
+from spikebert.models.fuse import PLAIN, fuse
 from spikebert.records.energy import (
     Charge,
     ConventionEnergy,
@@ -206,7 +207,7 @@ def test_hooks_come_off_and_the_kernel_comes_back() -> None:
     assert all(type(m) in PLAIN for m in fast)
 
 
-@pytest.mark.skipif(not available(), reason="no C++ compiler")
+@pytest.mark.skipif(library() is None, reason="no C++ compiler")
 def test_fused_neurons_are_measured_as_plain_ones() -> None:
     plain = measure(student(), [ids(5)], ids(9), time_first=True, timesteps=3)
     model = fuse(student())

@@ -21,9 +21,8 @@ from transformers import (
 from transformers.models.bert.modeling_bert import BertLayer
 
 from spikebert.models.configuration import SpikeBertConfig
-from spikebert.models.dense_bert import LastLayer, prepare_last_layer
 from spikebert.models.modeling import SpikeBertForSequenceClassification
-from spikebert.models.students import DenseStudent
+from spikebert.models.students import DenseStudent, LastLayer, prepare_last_layer
 from spikebert.training.distillation import Classifier, MaskedWords
 from spikebert.utils.checksums import tree_digest
 

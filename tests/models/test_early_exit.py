@@ -6,7 +6,7 @@ import torch
 from spikebert.analysis.early_exit import exit_curve, exit_early
 from spikebert.errors import UserError
 from spikebert.models.configuration import SpikeBertConfig
-from spikebert.models.fuse import PLAIN, fuse, unfuse
+from spikebert.models.fuse import PLAIN, fuse
 from spikebert.models.modeling import SpikeBertForSequenceClassification
 
 VARIANTS = [
@@ -36,7 +36,7 @@ def test_never_exiting_gives_the_whole_model(settings):
     logits, used = exit_early(model, ids, mask, margin=2.0)
     assert used.tolist() == [5] * 7
     assert any(type(module) in PLAIN for module in model.modules())
-    unfuse(model)
+    fuse(model, fast=False)
     with torch.no_grad():
         torch.testing.assert_close(logits, model(ids, mask).logits, rtol=1e-5, atol=1e-6)
 

@@ -5,14 +5,15 @@ import torch
 from torch import nn
 
 from spikebert.config import plugins
+from spikebert.kernels.build import library
 from spikebert.models import fuse as module
 from spikebert.models.configuration import SpikeBertConfig
-from spikebert.models.fuse import FORMS, PLAIN, available, fuse, unfuse
+from spikebert.models.fuse import FORMS, PLAIN, fuse
 from spikebert.models.modeling import SpikeBertForSequenceClassification
 from spikebert.models.neurons import LIF, NEURONS, SURROGATES
 
 SMALL = {"hidden_size": 26, "num_hidden_layers": 2, "num_attention_heads": 2, "timesteps": 3}
-needs_compiler = pytest.mark.skipif(not available(), reason="no compiler")
+needs_compiler = pytest.mark.skipif(library() is None, reason="no compiler")
 
 
 def student(**settings):
@@ -57,7 +58,7 @@ def test_names_and_values_stay_and_come_back():
     after = model.state_dict()
     assert list(after) == list(before)
     assert all(after[name].data_ptr() == value.data_ptr() for name, value in before.items())
-    assert [type(m) for m in unfuse(model).modules()] == kinds
+    assert [type(m) for m in fuse(model, fast=False).modules()] == kinds
 
 
 @needs_compiler
@@ -66,6 +67,16 @@ def test_the_kernel_runs_all_of_a_student_that_it_knows(calls):
     trained(model)
     per_block = ["project", "merge", "project", "project", "project"]
     assert calls == ["norm_lif", *per_block * 2]
+
+
+@needs_compiler
+def test_one_head_is_fused_as_several_are(calls):
+    plain, expected = trained(student(num_attention_heads=1))
+    found, gradients = trained(fuse(student(num_attention_heads=1)))
+    assert "merge" in calls
+    torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-6)
+    for name, value in expected.items():
+        torch.testing.assert_close(gradients[name], value, rtol=1e-4, atol=1e-5, msg=name)
 
 
 @needs_compiler

@@ -15,7 +15,8 @@ import spikebert
 from spikebert import SpikeBertConfig, SpikeBertForSequenceClassification, SpikeBertModel
 from spikebert.config import plugins
 from spikebert.errors import UserError
-from spikebert.models.fuse import available, fuse
+from spikebert.kernels.build import library
+from spikebert.models.fuse import fuse
 from spikebert.models.modeling import masked_mean, sinusoids
 from spikebert.models.neurons import LIF, NEURONS
 from spikebert.training.distillation import copy_embeddings
@@ -72,7 +73,7 @@ def test_padding_changes_no_logit(settings):
             torch.testing.assert_close(model(ids[i : i + 1, :n]).logits, alone)
 
 
-@pytest.mark.skipif(not available(), reason="no compiler")
+@pytest.mark.skipif(library() is None, reason="no compiler")
 @pytest.mark.parametrize("settings", VARIANTS)
 def test_fused_student_equals_the_plain_one(settings):
     """Logits and every gradient, with padding; not bitwise: norms are summed in another order."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from toy import MODEL, QUICK, make_work, outputs, run
-from transformers import AutoModelForSequenceClassification, BertModel
+from transformers import AutoModel, AutoModelForSequenceClassification, BertModel
 
 from spikebert.analysis.energy import measure
 from spikebert.analysis.predict import predict
@@ -19,7 +19,7 @@ from spikebert.config.settings import (
     Stage2Settings,
 )
 from spikebert.errors import UserError
-from spikebert.models.students import DenseStudent, as_spiking, classifier, encoder, new_student
+from spikebert.models.students import DenseStudent, as_spiking, new_student
 from spikebert.records.records import read_record
 from spikebert.training.steps.direct import direct
 from spikebert.training.steps.distil import stage1, stage2
@@ -54,7 +54,8 @@ def test_shape_is_the_students(work: Path) -> None:
 def test_answers_as_a_spiking_student_of_one_step(work: Path) -> None:
     tokenizer = load_tokenizer(work / "base")
     torch.manual_seed(0)
-    model = classifier(new_student(MODEL, tokenizer, dense=True, num_labels=3)).eval()
+    config = new_student(MODEL, tokenizer, dense=True, num_labels=3)
+    model = AutoModelForSequenceClassification.from_config(config).eval()
     ids, mask = torch.randint(5, 30, (2, 7)), torch.ones(2, 7, dtype=torch.long)
     view = as_spiking(model)
     assert isinstance(view, DenseStudent)
@@ -63,7 +64,7 @@ def test_answers_as_a_spiking_student_of_one_step(work: Path) -> None:
     torch.testing.assert_close(out.embeddings, model.bert.embeddings(ids))
     assert torch.equal(out.logits, model(ids, mask).logits)
     assert view(ids, mask).hidden_states is None
-    spiking = encoder(new_student(MODEL, tokenizer))
+    spiking = AutoModel.from_config(new_student(MODEL, tokenizer))
     assert as_spiking(spiking) is spiking
 
 

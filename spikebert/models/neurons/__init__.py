@@ -10,24 +10,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor, nn
 
-from ...config.plugins import register
+from ...config.plugins import part, register
 from ...errors import UserError
-from ...utils.validation import nearest
 from .lif import LIF, lif, lif_step
 from .spikingjelly import SpikingJelly
 from .surrogate import SURROGATES, Surrogate, spike
 
 State = dict[nn.Module, Any]  # of each layer of neurons, what it returned
-
-
-class Neuron(Protocol):
-    """What a layer of neurons can be called with."""
-
-    def __call__(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]: ...
 
 
 NEURONS: dict[str, type[nn.Module]] = {"lif": LIF}
@@ -60,24 +53,19 @@ def build_neuron(config: Any, threshold: float) -> nn.Module:
     }
     name, options = config.neuron, getattr(config, "neuron_options", None) or {}
     if name.startswith("sj."):
-        return SpikingJelly(name, **arguments, timesteps=config.timesteps, options=options)
-    if name not in NEURONS:
-        raise UserError(
-            "setting model.neuron",
-            expected=f"{', '.join(NEURONS)}, or one of spikingjelly's, such as sj.LIFNode",
-            got=name,
-            fix=nearest(name, NEURONS, "choose one of them, or add a plugin that registers it"),
-        )
+        return SpikingJelly(name, config.timesteps, options, **arguments)
+    cls = part("neuron", name, NEURONS)
     try:
-        inspect.signature(NEURONS[name]).bind(**arguments, **options)
+        inspect.signature(cls).bind(**arguments, **options)
     except TypeError as error:
         raise UserError(
             f"setting model.neuron_options of {name}",
-            expected=f"arguments of {name}: {inspect.signature(NEURONS[name])}",
+            expected=f"arguments of {name}: {inspect.signature(cls)}",
             got=f"{options}: {error}",
             fix="change it, or let the neuron take **_",
         ) from None
-    return NEURONS[name](**arguments, **options)
+    neuron: nn.Module = cls(**arguments, **options)
+    return neuron
 
 
 def neurons_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -98,18 +86,4 @@ class Spiking:
         return spikes
 
 
-__all__ = [
-    "LIF",
-    "NEURONS",
-    "SURROGATES",
-    "Neuron",
-    "Spiking",
-    "State",
-    "build_neuron",
-    "lif",
-    "lif_step",
-    "neurons_of",
-    "register_neuron",
-    "register_surrogate",
-    "spike",
-]
+__all__ = ["LIF", "SURROGATES", "lif", "lif_step", "spike"]  # of the other files

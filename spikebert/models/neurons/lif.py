@@ -11,6 +11,7 @@ beta = 1 - 1/tau; v[0] = 0. Time is the first axis. Equal to spikingjelly's `LIF
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -64,17 +65,10 @@ class LIF(nn.Module):
         surrogate: str = "atan",
         alpha: float = 2.0,
     ):
+        given: dict[str, Any] = dict(locals())
         super().__init__()
         derivative(surrogate)  # names the known ones if this is none
-        self.settings: dict[str, Any] = {
-            "beta": beta,
-            "threshold": threshold,
-            "reset": reset,
-            "decay_input": decay_input,
-            "detach_reset": detach_reset,
-            "surrogate": surrogate,
-            "alpha": alpha,
-        }
+        self.settings = {name: given[name] for name in inspect.signature(LIF).parameters}
 
     def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Currents [T, ...] -> spikes [T, ...] of x's dtype, and the membrane [...] after them."""

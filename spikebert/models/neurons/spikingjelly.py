@@ -43,12 +43,16 @@ def _library(part: str) -> Any:
     return {"base": base, "neuron": neuron, "surrogate": surrogate}[part]
 
 
-def _class(name: str, what: str, known: Callable[[type], bool]) -> type:
-    """The class that sj.<Name> stands for; `what` is neuron or surrogate."""
+def _class(name: str, what: str, argument: str) -> type:
+    """The class that sj.<Name> stands for; `what` is neuron or surrogate, which all take
+    `argument`."""
     found = {
         f"sj.{key}": value
         for key, value in vars(_library(what)).items()
-        if inspect.isclass(value) and issubclass(value, nn.Module) and known(value)
+        if inspect.isclass(value)
+        and issubclass(value, nn.Module)
+        and not value.__name__.endswith(("BaseNode", "Base"))
+        and argument in _parameters(value)
     }
     if name not in found:
         raise UserError(
@@ -65,25 +69,16 @@ def _parameters(cls: type) -> dict[str, inspect.Parameter]:
     return {k: p for k, p in inspect.signature(cls).parameters.items() if p.kind in named}
 
 
-def _spikes(cls: type) -> bool:
-    bases = not cls.__name__.endswith("BaseNode")
-    return bases and issubclass(cls, nn.Module) and "surrogate_function" in _parameters(cls)
-
-
 def _surrogate(name: str, alpha: float, options: Mapping[str, Any]) -> Any:
     """The library's surrogate of our name or of sj.<Name>, or our own in its place."""
     from .surrogate import spike
 
     if name not in OURS and not name.startswith("sj."):
         return functools.partial(spike, surrogate=name, alpha=alpha)
-    cls = _class(f"sj.{OURS[name]}" if name in OURS else name, "surrogate", _can_spike)
+    cls = _class(f"sj.{OURS[name]}" if name in OURS else name, "surrogate", "spiking")
     known = _parameters(cls)
     given = {key: value for key, value in options.items() if key in known}
     return _made(name, cls, ({"alpha": alpha} if "alpha" in known else {}) | given)
-
-
-def _can_spike(cls: type) -> bool:
-    return "spiking" in _parameters(cls) and not cls.__name__.endswith("Base")
 
 
 def _made(name: str, cls: type, arguments: dict[str, Any]) -> Any:
@@ -135,7 +130,7 @@ def surrogate_derivative(name: str) -> Callable[[Tensor, float], Tensor]:
 class SpikingJelly(nn.Module):
     """A layer of spikingjelly's neurons; the state is what it remembers between calls.
 
-    The arguments of `LIF` come first, then T and the further options.
+    Told T and the further options, then the arguments of `LIF`.
 
     Raises:
         UserError: there is no such neuron, it does not take the arguments, or it cannot run over
@@ -145,28 +140,24 @@ class SpikingJelly(nn.Module):
     def __init__(
         self,
         name: str,
-        beta: float,
-        threshold: float,
-        reset: str,
-        decay_input: bool,
-        detach_reset: bool,
-        surrogate: str,
-        alpha: float,
         timesteps: int,
         options: Mapping[str, Any],
+        surrogate: str,
+        alpha: float,
+        **settings: Any,
     ):
         super().__init__()
-        cls = _class(name, "neuron", _spikes)
+        cls = _class(name, "neuron", "surrogate_function")
         known = _parameters(cls)
-        tau = math.inf if beta == 1 else 1 / (1 - beta)
+        tau = math.inf if settings["beta"] == 1 else 1 / (1 - settings["beta"])
         ours = {
             "T": timesteps,
             "step_mode": "m",
             "tau": tau,
-            "v_threshold": float(threshold),
-            "v_reset": None if reset == "soft" else 0.0,
-            "decay_input": decay_input,
-            "detach_reset": detach_reset,
+            "v_threshold": float(settings["threshold"]),
+            "v_reset": None if settings["reset"] == "soft" else 0.0,
+            "decay_input": settings["decay_input"],
+            "detach_reset": settings["detach_reset"],
             **({"init_tau": tau} if "decay_input" in known else {}),  # of GatedLIFNode, a share
         }
         # One that counts spikes is the only one that its neuron runs with.
@@ -206,16 +197,13 @@ class SpikingJelly(nn.Module):
                 fix="choose another, such as sj.ParametricLIFNode",
             )
 
-    def _memories(self) -> list[Any]:
-        kind = _library("base").MemoryModule
-        return [module for module in self.node.modules() if isinstance(module, kind)]
-
     def forward(
         self, x: Tensor, state: tuple[dict[str, Any], ...] | None = None
     ) -> tuple[Tensor, tuple[dict[str, Any], ...]]:
         """Currents [T, ...] -> spikes [T, ...] of x's dtype, and the memories after them; in
         float32, or float64 for a float64 input."""
-        memories = self._memories()
+        kind = _library("base").MemoryModule
+        memories = [module for module in self.node.modules() if isinstance(module, kind)]
         for i, module in enumerate(memories):
             module.reset()
             if state is not None:

@@ -16,8 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...errors import UserError
-from ...utils.validation import nearest
+from ...config.plugins import part
 
 
 def atan(u: Tensor, alpha: float) -> Tensor:
@@ -60,14 +59,8 @@ def derivative(name: str) -> Surrogate:
         from .spikingjelly import surrogate_derivative
 
         return surrogate_derivative(name)
-    if name not in SURROGATES:
-        raise UserError(
-            "setting model.surrogate",
-            expected=f"{', '.join(SURROGATES)}, or one of spikingjelly's, such as sj.Sigmoid",
-            got=name,
-            fix=nearest(name, SURROGATES, "choose one of them, or add a plugin that registers it"),
-        )
-    return SURROGATES[name]
+    surrogate: Surrogate = part("surrogate", name, SURROGATES)
+    return surrogate
 
 
 class _Spike(torch.autograd.Function):

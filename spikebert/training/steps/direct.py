@@ -22,7 +22,7 @@ from ...config.registry import MODELS, ModelSpec
 from ...config.schema import SECTIONS, add_model
 from ...config.settings import DirectSettings, ModelSettings, TrainingSettings
 from ...errors import UserError
-from ...models.students import classifier, describe, new_student
+from ...models.students import describe, new_student
 from ...records.records import Record
 from ...utils.checksums import tree_digest
 from ..tokenization import load_tokenizer, tokenizer_file
@@ -97,7 +97,8 @@ def direct(
     dense = MODELS[run.model].dense
 
     def build(tokenizer: Any, **labels: Any) -> PreTrainedModel:
-        return classifier(new_student(model, tokenizer, dense, **labels))
+        config = new_student(model, tokenizer, dense, **labels)
+        return AutoModelForSequenceClassification.from_config(config)
 
     described = {"model": describe(model, dense)}
     return _train(build, settings, described, corpus_dir, tokenizer_dir, run, outputs)

@@ -22,7 +22,7 @@ from ...config.settings import (
 from ...data.corpus import read_rows
 from ...errors import UserError
 from ...models.loading import POOLER, load_model
-from ...models.students import classifier, describe, encoder, new_student
+from ...models.students import describe, new_student
 from ...records.records import Record
 from ...utils.checksums import tree_digest
 from ...utils.distributed import is_main
@@ -60,7 +60,7 @@ def stage1(
     teacher = load_model(AutoModel, teacher_dir, new=POOLER)
     dense = isinstance(settings, DenseStage1Settings)
     step = "dense_stage1" if dense else "stage1"
-    student = encoder(new_student(model, tokenizer, dense))
+    student = AutoModel.from_config(new_student(model, tokenizer, dense))
     if settings.embedding_init == "teacher":
         config = student.config
         scale = (None,) if dense else (config.embedding_std, config.embedding_mean)
@@ -130,7 +130,8 @@ def stage2(
             fix="fine-tune a teacher on this set",
         )
     spec = MODELS[run.model]
-    student = classifier(new_student(model, tokenizer, spec.dense, **corpus.label_names))
+    config = new_student(model, tokenizer, spec.dense, **corpus.label_names)
+    student = AutoModelForSequenceClassification.from_config(config)
     module = TaskDistillation(student, teacher, settings)
     described = {"model": describe(model, spec.dense), spec.step: dataclasses.asdict(settings)}
     inputs = {
