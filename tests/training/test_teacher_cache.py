@@ -68,7 +68,7 @@ def test_states_and_logits_are_the_teachers(tmp_path):
 
 def test_a_batch_brings_what_was_said_of_its_rows(tmp_path):
     taught, rows = asked(tmp_path), examples()
-    batch = taught.collator(collate)([taught.examples[1], taught.examples[3]])
+    batch = taught.collator(collate)([taught[1], taught[3]])
     assert batch["input_ids"].shape == (2, 7)
     assert torch.equal(batch["teacher_logits"], taught.logits[[1, 3]])
     assert torch.equal(batch["states"][3], taught.states([1, 3], 7)[3])
@@ -84,8 +84,8 @@ def test_examples_are_kept_as_they_were(tmp_path, labels, pairs):
             example["token_type_ids"] = [0] + [1] * (LENGTHS[row] - 1)
         if labels:
             example["labels"] = labels[row]
-    first = asked(tmp_path, lambda: made).examples
-    again = asked(tmp_path, None).examples  # not encoded again
+    first = asked(tmp_path, lambda: made)
+    again = asked(tmp_path, None)  # not encoded again
     for found in (first, again):
         assert len(found) == len(made)
         assert repr(list(found)) == repr([e | {"row": i} for i, e in enumerate(made)])
@@ -94,13 +94,13 @@ def test_examples_are_kept_as_they_were(tmp_path, labels, pairs):
 
 
 def test_an_entry_without_tokens_is_made_again(tmp_path):
-    whole = list(asked(tmp_path).examples)
+    whole = list(asked(tmp_path))
     (entry,) = tmp_path.glob("*/taught.json")
     ids = entry.with_name("input_ids.npy")
     np.save(ids, np.load(ids)[:-1])
-    assert list(asked(tmp_path).examples) == whole
+    assert list(asked(tmp_path)) == whole
     ids.unlink()
-    assert list(asked(tmp_path).examples) == whole
+    assert list(asked(tmp_path)) == whole
 
 
 def test_an_encoder_has_no_logits(tmp_path):

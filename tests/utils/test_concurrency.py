@@ -186,7 +186,7 @@ def test_entries_that_push_one_another_out_are_never_read_half(tmp_path):
 def test_an_entry_killed_in_the_middle_is_made_again(tmp_path):
     for _ in range(3):
         killed_when(
-            lambda: any(tmp_path.glob(".*/*/features.bin")), taught, tmp_path, ["a"], 10**7, 5.0
+            lambda: any(tmp_path.glob(".*/*/features.npy")), taught, tmp_path, ["a"], 10**7, 5.0
         )
         assert not list(tmp_path.glob("*/taught.json"))
     ((first, second),) = at_once(taught, 2, (tmp_path, ["a"]))
@@ -196,7 +196,7 @@ def test_an_entry_killed_in_the_middle_is_made_again(tmp_path):
 
 def test_a_cut_entry_is_made_again(tmp_path):
     expected = taught(tmp_path, ["a"])
-    (features,) = tmp_path.glob("*/features.bin")
+    (features,) = tmp_path.glob("*/features.npy")
     features.write_bytes(features.read_bytes()[:-2])
     assert taught(tmp_path, ["a"]) == expected
     (about,) = tmp_path.glob("*/taught.json")

@@ -119,7 +119,7 @@ def train_and_save(work: Training) -> Record | None:
     stated = work.described | ({"plugins": dict(run.plugins)} if run.plugins else {})
     identity = {"run": told, "settings": stated, **work.inputs}
     with checkpoint_folder(work.outputs.checkpoints, identity) as store:
-        if work.cache and work.distillation:
+        if work.distillation:
             asked = {"text": work.inputs["augmented"], "teacher": work.inputs["teacher"]}
             examples, feed = with_teacher_cache(
                 work.cache, work.distillation, encoded, collate, asked, settings
@@ -151,7 +151,7 @@ def train_and_save(work: Training) -> Record | None:
 
 
 def with_teacher_cache(
-    cache: Cache,
+    cache: Cache | None,
     module: PretrainingDistillation | TaskDistillation,
     encoded: Callable[[], list[Example]],
     collate: Collate,
@@ -160,9 +160,11 @@ def with_teacher_cache(
 ) -> tuple[Sequence[Example], Collate]:
     """The examples for training and a collator whose batches bring what the teacher says of them.
 
-    What the cache holds is not encoded again. Where the rows do not fit in it, these are the
-    examples as `encoded` gives them, and `collate`. `inputs` holds the digests of rows and teacher.
+    What the cache holds is not encoded again. Where there is none, or the rows do not fit in it,
+    these are the examples as `encoded` gives them, and `collate`. `inputs` holds the digests of rows and teacher.
     """
+    if cache is None:
+        return encoded(), collate
     encoded = functools.cache(encoded)
     bf16 = use_bf16(settings.precision)
     entry = ask(
@@ -174,7 +176,7 @@ def with_teacher_cache(
         [layer for _, layer in module.alignment.pairs],
         bf16,
     )
-    return (encoded(), collate) if entry is None else (entry.examples, entry.collator(collate))
+    return (encoded(), collate) if entry is None else (entry, entry.collator(collate))
 
 
 def evaluate_split(

@@ -87,12 +87,10 @@ def stage1(
                 settings.batch_size,
                 settings.max_sentences,
             )
-        elif cache:
+        else:
             examples, collate = with_teacher_cache(
                 cache, module, encoded, collate, inputs, settings
             )
-        else:
-            examples = encoded()
         fitted = fit(module, examples, None, collate, settings, settings.seed, store)
         if not is_main():
             return

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, set_seed
 
@@ -20,6 +22,12 @@ from ..tokenization import load_tokenizer
 from .common import Corpus, Outputs, Training, train_and_save
 
 
+def _given(kind: type[TextCnnConfig], source: object) -> dict[str, Any]:
+    """The fields that a configuration adds to its parent's, as far as `source` has them."""
+    names = inspect.get_annotations(kind)
+    return {name: getattr(source, name) for name in names if hasattr(source, name)}
+
+
 def textcnn(
     settings: TextCnnSettings, corpus_dir: Path, teacher_dir: Path, run: Run, outputs: Outputs
 ) -> Record | None:
@@ -31,10 +39,7 @@ def textcnn(
         TextCnnConfig(
             vocab_size=len(tokenizer),
             pad_token_id=tokenizer.pad_token_id,
-            embedding_size=settings.embedding_size,
-            filters=settings.filters,
-            widths=list(settings.widths),
-            dropout=settings.dropout,
+            **_given(TextCnnConfig, settings),
             **corpus.label_names,
         )
     )
@@ -74,17 +79,11 @@ def snn_textcnn(
             got=f"a {found[0]} of {found[1]}",
             fix="train a TextCNN on this set",
         )
-    names = ("vocab_size", "pad_token_id", "embedding_size", "filters", "widths", "dropout")
     model = convert(
         load_model(AutoModelForSequenceClassification, textcnn_dir),
         SnnTextCnnConfig(
-            **{name: getattr(config, name) for name in names},
-            timesteps=settings.timesteps,
-            beta=settings.beta,
-            threshold=settings.threshold,
-            surrogate=settings.surrogate,
-            surrogate_alpha=settings.surrogate_alpha,
-            pooling=settings.pooling,
+            **_given(TextCnnConfig, config),
+            **_given(SnnTextCnnConfig, settings),
             **corpus.label_names,
         ),
     )
