@@ -222,7 +222,7 @@ def _start(job: Job, cache: Cache | None) -> None:
         return
 
     from ..models.students import check_student
-    from .steps import direct, distil, finetune, pretrain, textcnn
+    from .steps import direct, distil, pretrain, textcnn
     from .steps.common import Outputs
 
     if "model" in built:
@@ -246,7 +246,7 @@ def _start(job: Job, cache: Cache | None) -> None:
     elif job.rule in direct.BUILDERS:
         direct.registered(own, path["corpus"], path["bert"], run, outputs)
     elif job.rule == "finetune":
-        finetune.finetune(own, path["corpus"], path["bert"], run, outputs)
+        direct.finetune(own, path["corpus"], path["bert"], run, outputs)
     elif job.rule == "textcnn":
         textcnn.textcnn(own, path["corpus"], path["bert"], run, outputs)
     else:

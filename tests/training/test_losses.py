@@ -10,7 +10,7 @@ from spikebert.config import plugins
 from spikebert.config.settings import Stage2Settings
 from spikebert.errors import UserError
 from spikebert.training import losses
-from spikebert.training.distillation import TaskDistillation
+from spikebert.training.distillation import Distillation
 from spikebert.training.losses import (
     Alignment,
     align,
@@ -111,7 +111,7 @@ def test_a_loss_of_ones_own_is_weighed_and_leaves_out_what_is_not_counted(monkey
     )
     student, teacher = (BertForSequenceClassification(config) for _ in range(2))
     settings = Stage2Settings(losses={"tokens": 0.5})
-    module = TaskDistillation(student, teacher, settings).train()
+    module = Distillation(student, teacher, settings).train()
     mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
     out = module(
         torch.ones(2, 3, dtype=torch.long),

@@ -28,9 +28,8 @@ from spikebert.report.accuracy_table import accuracy_table
 from spikebert.report.glue_table import glue_table
 from spikebert.training.distillation import Classifier, types_for
 from spikebert.training.losses import gold_loss, label_loss, logits_loss
-from spikebert.training.steps.direct import direct
+from spikebert.training.steps.direct import direct, finetune
 from spikebert.training.steps.distil import stage2
-from spikebert.training.steps.finetune import finetune
 from spikebert.training.steps.pretrain import pretrain
 from spikebert.training.steps.textcnn import snn_textcnn, textcnn
 from spikebert.training.steps.tfidf import tfidf

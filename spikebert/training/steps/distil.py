@@ -13,12 +13,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification, PreTrain
 
 from ...config.plan import Run
 from ...config.registry import MODELS
-from ...config.settings import (
-    DenseStage1Settings,
-    ModelSettings,
-    Stage1Settings,
-    Stage2Settings,
-)
+from ...config.settings import DenseStage1Settings, ModelSettings, Stage1Settings, Stage2Settings
 from ...data.corpus import read_rows
 from ...errors import UserError
 from ...models.loading import POOLER, load_model
@@ -28,17 +23,12 @@ from ...utils.checksums import tree_digest
 from ...utils.distributed import is_main
 from ...utils.files import atomic_folder, read_json, write_json
 from ..checkpoints import checkpoint_folder
-from ..distillation import (
-    PretrainingDistillation,
-    TaskDistillation,
-    check_same_model,
-    copy_embeddings,
-)
+from ..distillation import Distillation, check_same_model, copy_embeddings
 from ..loop import fit
 from ..streaming import Stream
 from ..teacher_cache import Cache, Collate, Example
 from ..tokenization import collator, encode, load_tokenizer
-from .common import Corpus, Outputs, Training, train_and_save, with_teacher_cache
+from .common import Outputs, Task, with_teacher_cache
 
 
 def stage1(
@@ -65,7 +55,7 @@ def stage1(
         config = student.config
         scale = (None,) if dense else (config.embedding_std, config.embedding_mean)
         copy_embeddings(student, teacher, *scale)
-    module = PretrainingDistillation(student, teacher, settings)
+    module = Distillation(student, teacher, settings)
     described = {"model": describe(model, dense), step: dataclasses.asdict(settings)}
     inputs = {"text": tree_digest(text), "teacher": tree_digest(teacher_dir)}
     if settings.max_sentences:  # the teacher's kept answers are those to fewer rows
@@ -114,9 +104,8 @@ def stage2(
 ) -> Record | None:
     """Task distillation, from stage 1's student or, without `stage1_dir`, from random weights. The
     student is dense where the model of the run is."""
-    set_seed(run.seed)
-    corpus = Corpus.read(corpus_dir)
-    tokenizer = load_tokenizer(teacher_dir)
+    task = Task(settings, corpus_dir, teacher_dir, run, outputs)
+    corpus = task.corpus
     teacher = load_model(AutoModelForSequenceClassification, teacher_dir)
     if teacher.config.num_labels != corpus.num_labels:
         raise UserError(
@@ -127,39 +116,20 @@ def stage2(
             got=teacher.config.num_labels,
             fix="fine-tune a teacher on this set",
         )
-    spec = MODELS[run.model]
-    student = classifier(new_student(model, tokenizer, spec.dense, **corpus.label_names))
-    module = TaskDistillation(student, teacher, settings)
-    described = {"model": describe(model, spec.dense), spec.step: dataclasses.asdict(settings)}
-    inputs = {
-        "corpus": corpus.digest,
-        "augmented": tree_digest(augmented),
-        "teacher": tree_digest(teacher_dir),
-    }
-    upstream = {}
+    dense = MODELS[run.model].dense
+    student = classifier(new_student(model, task.tokenizer, dense, **corpus.label_names))
+    module = Distillation(student, teacher, settings)
+    described = {"model": describe(model, dense), **task.own()}
+    files, upstream = {"augmented": augmented, "teacher": teacher_dir}, {}
     if stage1_dir is not None:
         load_stage1(student, module.alignment, stage1_dir)
-        inputs["stage1"] = tree_digest(stage1_dir)
+        files["stage1"] = stage1_dir
         first = read_json(stage1_dir / "training.json", fix="run stage 1 again")
         described |= {name: first[name] for name in first if name.endswith("stage1")}
-        cost = {name: first[name] for name in ("steps", "tokens", "wall_s", "samples")}
-        upstream = {"stage1": cost}
-    return train_and_save(
-        Training(
-            run,
-            corpus,
-            outputs,
-            student,
-            tokenizer,
-            settings,
-            described,
-            inputs,
-            distillation=module,
-            rows=read_rows(augmented),
-            cache=cache,
-            upstream=upstream,
-        )
-    )
+        upstream = {
+            "stage1": {name: first[name] for name in ("steps", "tokens", "wall_s", "samples")}
+        }
+    return task.train(student, files, described, upstream, module, read_rows(augmented), cache)
 
 
 def load_stage1(student: PreTrainedModel, alignment: nn.Module, folder: Path) -> None:

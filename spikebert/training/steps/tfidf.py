@@ -16,9 +16,9 @@ from ...config.registry import LANGUAGES
 from ...config.settings import TfidfSettings
 from ...data.text import sides
 from ...records.metrics import headline, scores
-from ...records.records import Record, write_record
+from ...records.records import Record
 from ..loop import FitResult
-from .common import Corpus, build_record, save_predictions, scored
+from .common import Corpus, write_results
 
 
 def tfidf_model(language: str, max_ngram: int, c: float, regression: bool = False) -> Pipeline:
@@ -65,16 +65,16 @@ def tfidf(
         history=[{"C": -minus_c, f"{corpus.metric}_dev": float(best)}],
     )
     on_dev, on_test = (model.predict(texts).tolist() for texts in x[1:])
-    result = build_record(
+    return write_results(
         run,
         corpus,
         fitted,
         {"tfidf": dataclasses.asdict(settings) | {"language": language}},
-        scored(corpus, "dev", on_dev) | scored(corpus, "test", on_test),
+        on_dev,
+        on_test,
+        record,
+        predictions,
         n_train=len(y[0]),
         parameters=int(model[-1].coef_.size + model[-1].intercept_.size),
         upstream={},
     )
-    save_predictions(predictions, corpus, on_test)
-    write_record(record, result)
-    return result
