@@ -235,7 +235,7 @@ def test_direct_and_tfidf_predict_scores(work, tmp_path):
     with pytest.raises(UserError, match="one score"):
         early_exit_curve(tmp_path / "direct", work / "scored", "dev", [0.5])
     floor = tfidf(
-        TfidfSettings(), work / "scored", "en", run("scored", "tfidf"),
+        TfidfSettings(), work / "scored", run("scored", "tfidf"),
         tmp_path / "scored.tfidf.base.s1.json", tmp_path / "t.csv",
     )  # fmt: skip
     assert floor.accuracy_test is None

@@ -67,36 +67,36 @@ def register_model(
 
 
 def registered(
-    settings: TrainingSettings, corpus_dir: Path, tokenizer_dir: Path, run: Run, outputs: Outputs
+    settings: TrainingSettings, corpus: Path, bert: Path, run: Run, outputs: Outputs
 ) -> Record | None:
     """Train the model of a plugin from random weights."""
-    task = Task(settings, corpus_dir, tokenizer_dir, run, outputs)
+    task = Task(settings, corpus, bert, run, outputs)
     model = BUILDERS[run.model](settings, task.tokenizer, **task.corpus.label_names)
     model.config.plugins = needed("model", [run.model])
-    return task.train(model, {"tokenizer": tokenizer_file(tokenizer_dir)})
+    return task.train(model, {"tokenizer": tokenizer_file(bert)})
 
 
 def direct(
     model: ModelSettings,
     settings: DirectSettings,
-    corpus_dir: Path,
-    tokenizer_dir: Path,
+    corpus: Path,
+    bert: Path,
     run: Run,
     outputs: Outputs,
 ) -> Record | None:
     """Train a student from random weights, dense where the model of the run is."""
     dense = MODELS[run.model].dense
-    task = Task(settings, corpus_dir, tokenizer_dir, run, outputs)
+    task = Task(settings, corpus, bert, run, outputs)
     student = classifier(new_student(model, task.tokenizer, dense, **task.corpus.label_names))
     described = {"model": describe(model, dense), **task.own()}
-    return task.train(student, {"tokenizer": tokenizer_file(tokenizer_dir)}, described)
+    return task.train(student, {"tokenizer": tokenizer_file(bert)}, described)
 
 
 def finetune(
-    settings: FineTuneSettings, corpus_dir: Path, teacher: Path, run: Run, outputs: Outputs
+    settings: FineTuneSettings, corpus: Path, bert: Path, run: Run, outputs: Outputs
 ) -> Record | None:
-    """Fine-tune the BERT in `teacher`, which may be a compressed one."""
-    task = Task(settings, corpus_dir, teacher, run, outputs)
+    """Fine-tune the BERT in `bert`, which may be a compressed one."""
+    task = Task(settings, corpus, bert, run, outputs)
     labels = task.corpus.label_names
-    model = load_model(AutoModelForSequenceClassification, teacher, new=HEAD, **labels)
-    return task.train(model, {"teacher": teacher})
+    model = load_model(AutoModelForSequenceClassification, bert, new=HEAD, **labels)
+    return task.train(model, {"teacher": bert})

@@ -35,7 +35,7 @@ def stage1(
     model: ModelSettings,
     settings: Stage1Settings,
     text: Path,
-    teacher_dir: Path,
+    bert: Path,
     checkpoints: Path,
     out: Path,
     cache: Cache | None = None,
@@ -46,8 +46,8 @@ def stage1(
     The rows of `text` stand in the order of hashes, so the first `max_sentences` are a sample.
     """
     set_seed(settings.seed)
-    tokenizer = load_tokenizer(teacher_dir)
-    teacher = load_model(AutoModel, teacher_dir, new=POOLER)
+    tokenizer = load_tokenizer(bert)
+    teacher = load_model(AutoModel, bert, new=POOLER)
     dense = isinstance(settings, DenseStage1Settings)
     step = "dense_stage1" if dense else "stage1"
     student = encoder(new_student(model, tokenizer, dense))
@@ -57,7 +57,7 @@ def stage1(
         copy_embeddings(student, teacher, *scale)
     module = Distillation(student, teacher, settings)
     described = {"model": describe(model, dense), step: dataclasses.asdict(settings)}
-    inputs = {"text": tree_digest(text), "teacher": tree_digest(teacher_dir)}
+    inputs = {"text": tree_digest(text), "teacher": tree_digest(bert)}
     if settings.max_sentences:  # the teacher's kept answers are those to fewer rows
         inputs["max_sentences"] = str(settings.max_sentences)
 
@@ -94,37 +94,37 @@ def stage1(
 def stage2(
     model: ModelSettings,
     settings: Stage2Settings,
-    corpus_dir: Path,
+    corpus: Path,
     augmented: Path,
-    teacher_dir: Path,
-    stage1_dir: Path | None,
+    parent: Path,
+    stage1: Path | None,
     run: Run,
     outputs: Outputs,
     cache: Cache | None = None,
 ) -> Record | None:
-    """Task distillation, from stage 1's student or, without `stage1_dir`, from random weights. The
+    """Task distillation, from stage 1's student or, without `stage1`, from random weights. The
     student is dense where the model of the run is."""
-    task = Task(settings, corpus_dir, teacher_dir, run, outputs)
-    corpus = task.corpus
-    teacher = load_model(AutoModelForSequenceClassification, teacher_dir)
-    if teacher.config.num_labels != corpus.num_labels:
+    task = Task(settings, corpus, parent, run, outputs)
+    labels = task.corpus.label_names
+    teacher = load_model(AutoModelForSequenceClassification, parent)
+    if teacher.config.num_labels != task.corpus.num_labels:
         raise UserError(
-            f"teacher in {teacher_dir}",
+            f"teacher in {parent}",
             expected="one score"
-            if corpus.labels is None
-            else f"{corpus.num_labels} classes, those of {run.dataset}",
+            if task.corpus.labels is None
+            else f"{task.corpus.num_labels} classes, those of {run.dataset}",
             got=teacher.config.num_labels,
             fix="fine-tune a teacher on this set",
         )
     dense = MODELS[run.model].dense
-    student = classifier(new_student(model, task.tokenizer, dense, **corpus.label_names))
+    student = classifier(new_student(model, task.tokenizer, dense, **labels))
     module = Distillation(student, teacher, settings)
     described = {"model": describe(model, dense), **task.own()}
-    files, upstream = {"augmented": augmented, "teacher": teacher_dir}, {}
-    if stage1_dir is not None:
-        load_stage1(student, module.alignment, stage1_dir)
-        files["stage1"] = stage1_dir
-        first = read_json(stage1_dir / "training.json", fix="run stage 1 again")
+    files, upstream = {"augmented": augmented, "teacher": parent}, {}
+    if stage1 is not None:
+        load_stage1(student, module.alignment, stage1)
+        files["stage1"] = stage1
+        first = read_json(stage1 / "training.json", fix="run stage 1 again")
         described |= {name: first[name] for name in first if name.endswith("stage1")}
         upstream = {
             "stage1": {name: first[name] for name in ("steps", "tokens", "wall_s", "samples")}

@@ -26,10 +26,10 @@ def _given(kind: type[TextCnnConfig], source: object) -> dict[str, Any]:
 
 
 def textcnn(
-    settings: TextCnnSettings, corpus_dir: Path, teacher_dir: Path, run: Run, outputs: Outputs
+    settings: TextCnnSettings, corpus: Path, bert: Path, run: Run, outputs: Outputs
 ) -> Record | None:
     """Train TextCNN, whose tokenizer and, by setting, first word embeddings are a BERT's."""
-    task = Task(settings, corpus_dir, teacher_dir, run, outputs)
+    task = Task(settings, corpus, bert, run, outputs)
     model = TextCnnForSequenceClassification(
         TextCnnConfig(
             vocab_size=len(task.tokenizer),
@@ -39,31 +39,31 @@ def textcnn(
         )
     )
     if settings.embedding_init == "teacher":
-        teacher = load_model(AutoModel, teacher_dir, new=POOLER)
+        teacher = load_model(AutoModel, bert, new=POOLER)
         copy_embeddings(model, teacher, model.config.embedding_std)
-    return task.train(model, {"teacher": teacher_dir})
+    return task.train(model, {"teacher": bert})
 
 
 def snn_textcnn(
-    settings: SnnTextCnnSettings, corpus_dir: Path, textcnn_dir: Path, run: Run, outputs: Outputs
+    settings: SnnTextCnnSettings, corpus: Path, parent: Path, run: Run, outputs: Outputs
 ) -> Record | None:
     """Make a trained TextCNN spiking and fine-tune it.
 
     Raises:
-        UserError: `textcnn_dir` holds another model, or one of other classes.
+        UserError: `parent` holds another model, or one of other classes.
     """
-    task = Task(settings, corpus_dir, textcnn_dir, run, outputs)
-    config = AutoConfig.from_pretrained(textcnn_dir)
+    task = Task(settings, corpus, parent, run, outputs)
+    config = AutoConfig.from_pretrained(parent)
     found = (config.model_type, config.num_labels)
     if found != (TextCnnConfig.model_type, task.corpus.num_labels):
         raise UserError(
-            f"model in {textcnn_dir}",
+            f"model in {parent}",
             expected=f"a {TextCnnConfig.model_type} of {task.corpus.num_labels} classes",
             got=f"a {found[0]} of {found[1]}",
             fix="train a TextCNN on this set",
         )
     model = convert(
-        load_model(AutoModelForSequenceClassification, textcnn_dir),
+        load_model(AutoModelForSequenceClassification, parent),
         SnnTextCnnConfig(
             **_given(TextCnnConfig, config),
             **_given(SnnTextCnnConfig, settings),
@@ -71,4 +71,4 @@ def snn_textcnn(
         ),
     )
     upstream = {"teacher": None, "textcnn": run.teacher}
-    return task.train(model, {"textcnn": textcnn_dir}, upstream=upstream)
+    return task.train(model, {"textcnn": parent}, upstream=upstream)

@@ -39,37 +39,36 @@ def tfidf_model(language: str, max_ngram: int, c: float, regression: bool = Fals
 
 def tfidf(
     settings: TfidfSettings,
-    corpus_dir: Path,
-    language: str,
+    corpus: Path,
     run: Run,
     record: Path,
     predictions: Path,
 ) -> Record:
     """Fit one model per C, keep the best on dev, read test once. No seed enters: it is exact."""
     started = time.perf_counter()
-    corpus = Corpus.read(corpus_dir)
-    splits = (corpus.train, corpus.dev, corpus.test)
+    labelled = Corpus.read(corpus)
+    splits = (labelled.train, labelled.dev, labelled.test)
     x = [[" ".join(sides(row)) for row in rows] for rows in splits]
     y = [[row["label"] for row in rows] for rows in splits]
     tried = []
     for c in settings.inverse_regularisation:
-        model = tfidf_model(language, settings.max_ngram, c, corpus.labels is None)
+        model = tfidf_model(run.language, settings.max_ngram, c, labelled.labels is None)
         answers = model.fit(x[0], y[0]).predict(x[1]).tolist()
-        tried.append((headline(scores(corpus.metric, y[1], answers)), -c, model))
+        tried.append((headline(scores(labelled.metric, y[1], answers)), -c, model))
     best, minus_c, model = max(tried, key=lambda s: s[:2])
     fitted = FitResult(
         steps=0,
         tokens=0,
         samples=len(y[0]) * len(tried),
         wall_s=time.perf_counter() - started,
-        history=[{"C": -minus_c, f"{corpus.metric}_dev": float(best)}],
+        history=[{"C": -minus_c, f"{labelled.metric}_dev": float(best)}],
     )
     on_dev, on_test = (model.predict(texts).tolist() for texts in x[1:])
     return write_results(
         run,
-        corpus,
+        labelled,
         fitted,
-        {"tfidf": dataclasses.asdict(settings) | {"language": language}},
+        {"tfidf": dataclasses.asdict(settings) | {"language": run.language}},
         on_dev,
         on_test,
         record,
