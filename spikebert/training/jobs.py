@@ -41,7 +41,6 @@ class Job:
     stated: tuple[str, ...]  # the sections of the settings that its outputs state, its own last
     decisive: str  # JSON of the settings for which it has to run again
     checkpoints: str = ""
-    needs: tuple[str, ...] = ()  # the jobs that make inputs of it
     run: Run | None = None  # that it is for, where it is for one
     plugins: dict[str, str] = field(default_factory=dict)  # by path, the digest that is stated
 
@@ -49,9 +48,13 @@ class Job:
         return all(Path(path).exists() for path in self.outputs.values())
 
     def is_outdated(self, jobs: Mapping[str, Job]) -> bool:
-        """Whether it, or a job that it needs, was made with other settings than the plan's."""
+        """Whether it, or a job that makes inputs of it, was made with other settings than the
+        plan's."""
+        made_from = set(self.inputs.values())
         return (self.is_made() and not self._agrees()) or any(
-            jobs[name].is_outdated(jobs) for name in self.needs
+            other.is_outdated(jobs)
+            for other in jobs.values()
+            if not made_from.isdisjoint(other.outputs.values())
         )
 
     def _agrees(self) -> bool:
@@ -152,15 +155,15 @@ def jobs_of(plan: Plan, layout: Layout) -> dict[str, Job]:
     }
     order = list(MODELS)  # a parent stands before its children
     for run in sorted(plan.runs, key=lambda run: order.index(run.model)):
-        for job in _jobs_of_run(run, layout, jobs):
+        for job in _jobs_of_run(run, layout):
             jobs.setdefault(job.name, job)
     return jobs
 
 
-def _jobs_of_run(run: Run, layout: Layout, jobs: Mapping[str, Job]) -> Iterator[Job]:
+def _jobs_of_run(run: Run, layout: Layout) -> Iterator[Job]:
     """The augmentation and the stage 1 that a run may share with others, and its own training."""
     spec = MODELS[run.model]
-    inputs, needs = {"corpus": layout.corpus(run.dataset)}, []
+    inputs = {"corpus": layout.corpus(run.dataset)}
     bert, text = layout.bert(run.language), layout.text(run.language)
     if "augment" in run.settings:
         yield Job(
@@ -174,15 +177,12 @@ def _jobs_of_run(run: Run, layout: Layout, jobs: Mapping[str, Job]) -> Iterator[
             run=run,
         )
         inputs = inputs | {"augmented": layout.augmented(run.augmented)}
-        needs.append(f"augment/{run.augmented}")
     if run.teacher:
         inputs["parent"] = layout.model(run.teacher)
-        needs.append(run.teacher)
     elif spec.compressed:
         inputs["bert"] = layout.compressed(run.model)
     elif spec.from_bert:
         inputs["bert"] = bert
-        needs += {f"pretrain/{run.language}"} & jobs.keys()
     if spec.stage1:
         yield Job(
             f"stage1/{run.stage1}",
@@ -193,10 +193,8 @@ def _jobs_of_run(run: Run, layout: Layout, jobs: Mapping[str, Job]) -> Iterator[
             stated=("model", spec.stage1),
             decisive=run.first_step,
             checkpoints=layout.checkpoints(f"stage1.{run.stage1}"),
-            needs=tuple({f"pretrain/{run.language}"} & jobs.keys()),
         )
         inputs["stage1"] = layout.stage1(run.stage1)
-        needs.append(f"stage1/{run.stage1}")
     parents = MODELS[spec.parent].sections if spec.parent else ()
     made = {"record": layout.record(run.id), "predictions": layout.predictions(run.id)}
     yield Job(
@@ -208,7 +206,6 @@ def _jobs_of_run(run: Run, layout: Layout, jobs: Mapping[str, Job]) -> Iterator[
         stated=tuple(section for section in spec.sections if section not in parents),
         decisive=run.last_step,
         checkpoints=layout.checkpoints(run.id),
-        needs=tuple(needs),
         run=run,
         plugins=dict(run.plugins) if spec.neural else {},
     )
