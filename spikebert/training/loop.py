@@ -32,7 +32,7 @@ from .callbacks import Interruptible
 from .checkpoints import Checkpoints, checkpoint_minutes
 from .streaming import Stream
 from .tokenization import by_length
-from .trainer import ExactTrainer, Often
+from .trainer import ExactTrainer
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def fit(
     fuse(model, fused)
     environment = environment_of(arguments.bf16, fused)
     last = from_main(lambda: store.latest(environment))
-    signals = Interruptible()
+    signals = Interruptible(checkpoint_minutes())
     trainer = ExactTrainer(
         model=model,
         args=arguments,
@@ -164,7 +164,7 @@ def fit(
         train_dataset=train,
         eval_dataset=by_length(dev) if dev else None,
         compute_metrics=scorer(metric) if dev else None,
-        callbacks=[signals, Often(checkpoint_minutes())],
+        callbacks=[signals],
         store=store,
         environment=environment,
     )

@@ -25,7 +25,7 @@ import torch
 from accelerate.data_loader import DataLoaderShard
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
-from transformers import Trainer, TrainerCallback, TrainerControl
+from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 
 from ..errors import UserError
@@ -33,39 +33,14 @@ from ..utils.distributed import (
     COUNTED,
     Filled,
     Shares,
-    any_of,
     counting,
     gathered,
-    is_main,
     mean_of,
     rank,
     world_size,
 )
 from .checkpoints import Checkpoints
 from .streaming import Stream
-
-
-def loop_name(rank: int, world_size: int) -> str:
-    """The file of `loop.pt`'s values, one for each process.
-
-    >>> loop_name(0, 1), loop_name(3, 4)
-    ('loop.pt', 'loop_3.pt')
-    """
-    return "loop.pt" if world_size == 1 else f"loop_{rank}.pt"
-
-
-class Often(TrainerCallback):
-    """Ask for a checkpoint when the last one is `minutes` old."""
-
-    def __init__(self, minutes: float):
-        self.seconds, self.last = 60 * minutes, time.monotonic()
-
-    def on_step_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
-        old = is_main() and time.monotonic() - self.last >= self.seconds
-        control.should_save |= any_of(old, args)
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        self.last = time.monotonic()
 
 
 class Batches:
@@ -204,8 +179,12 @@ class ExactTrainer(Trainer):
         """The files of a checkpoint that each process has of its own, by their names."""
         with tempfile.TemporaryDirectory() as folder:
             self._save_rng_state(folder)
-            torch.save(self._loop(), Path(folder) / loop_name(rank(), world_size()))
+            torch.save(self._loop(), self._loop_file(Path(folder)))
             return {file.name: file.read_bytes() for file in Path(folder).iterdir()}
+
+    def _loop_file(self, folder: Path) -> Path:
+        """Of this process."""
+        return folder / ("loop.pt" if world_size() == 1 else f"loop_{rank()}.pt")
 
     def _loop(self) -> dict[str, Any]:
         # Between two epochs nothing is read ahead, and the order of the next is not drawn yet.
@@ -223,16 +202,14 @@ class ExactTrainer(Trainer):
     ) -> tuple[int, int]:
         found = super()._init_training_state(max_steps, per_epoch, epochs, checkpoint, trial)
         if checkpoint is not None:
-            self.loop = torch.load(self._loop_file(Path(checkpoint)), weights_only=True)
+            own = self._loop_file(Path(checkpoint))
+            if not own.is_file():  # another number of processes has written: the first's
+                own = min(Path(checkpoint).glob("loop*.pt"))
+            self.loop = torch.load(own, weights_only=True)
             self.elapsed_before = self.loop["elapsed_s"]
             if best := self.state.best_global_step:  # the folder may have moved
                 self.state.best_model_checkpoint = str(self.store.path(best))
         return found
-
-    def _loop_file(self, checkpoint: Path) -> Path:
-        """This process's, or that of the first where another number of processes has written."""
-        own = checkpoint / loop_name(rank(), world_size())
-        return own if own.is_file() else min(checkpoint.glob("loop*.pt"))
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         """The library's; in one process after several, the first's."""
@@ -248,17 +225,14 @@ class ExactTrainer(Trainer):
         if self.state.global_step >= self.state.max_steps:  # killed after the last update
             self.control.should_training_stop = True
             return
-        if self.loop is None:
+        if (loop := self.loop) is None:
             self.epoch_start = torch.get_rng_state()
         else:
-            self._take_up(self.loop)
             self.loop = None
+            self.epoch_start = loop["epoch_start"]
+            torch.set_rng_state(self.epoch_start)  # the library's own follows once order is drawn
+            if self.batches.generator is not None:
+                self.batches.generator.set_state(loop["masks"])
+            self.sums = {name: x.to(self.args.device) for name, x in loop["sums"].items()}
+            self.count = loop["count"]
         super()._run_epoch(**kwargs)
-
-    def _take_up(self, loop: dict[str, Any]) -> None:
-        self.epoch_start = loop["epoch_start"]
-        torch.set_rng_state(self.epoch_start)  # the library goes on to its own once order is drawn
-        if self.batches.generator is not None:
-            self.batches.generator.set_state(loop["masks"])
-        self.sums = {name: total.to(self.args.device) for name, total in loop["sums"].items()}
-        self.count = loop["count"]
