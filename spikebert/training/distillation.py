@@ -117,13 +117,7 @@ class Distillation(nn.Module):
     ):
         super().__init__()
         self.student, self.settings = as_spiking(student), settings
-        self.alignment = Alignment(
-            student.config.hidden_size,
-            teacher.config.hidden_size,
-            student.config.num_hidden_layers,
-            teacher.config.num_hidden_layers,
-            settings.ignored_layers,
-        )
+        self.alignment = Alignment(student.config, teacher.config, settings.ignored_layers)
         # Not a submodule: it has no place in a checkpoint.
         object.__setattr__(self, "teacher", teacher.eval().requires_grad_(False))
 

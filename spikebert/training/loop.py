@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import math
 import platform
 import signal
@@ -45,10 +46,6 @@ class FitResult:
     wall_s: float
     history: list[dict[str, float]]
 
-    @property
-    def samples_per_s(self) -> float:
-        return self.samples / max(self.wall_s, 1e-9)
-
 
 def use_bf16(precision: str) -> bool:
     """Whether products run in bfloat16: always, never, or where the processor has it."""
@@ -64,14 +61,10 @@ def answers(logits: Any) -> Any:
     return logits.squeeze(-1) if logits.shape[-1] == 1 else logits.argmax(-1)
 
 
-def scorer(metric: str) -> Callable[[Any], dict[str, float]]:
-    """What the library calls with predictions on dev, for the metric's headline."""
-
-    def score(found: Any) -> dict[str, float]:
-        guesses = answers(found.predictions).tolist()
-        return {metric: headline(scores(metric, found.label_ids.tolist(), guesses))}
-
-    return score
+def score(metric: str, found: Any) -> dict[str, float]:
+    """The metric's headline, of the library's predictions on dev."""
+    guesses = answers(found.predictions).tolist()
+    return {metric: headline(scores(metric, found.label_ids.tolist(), guesses))}
 
 
 def training_arguments(
@@ -163,7 +156,7 @@ def fit(
         data_collator=collate,
         train_dataset=train,
         eval_dataset=by_length(dev) if dev else None,
-        compute_metrics=scorer(metric) if dev else None,
+        compute_metrics=functools.partial(score, metric) if dev else None,
         callbacks=[signals],
         store=store,
         environment=environment,

@@ -79,7 +79,10 @@ def test_label_loss_asks_the_teacher_on_augmented_rows():
 
 def test_alignment_leaves_padding_out_and_sums_over_pairs():
     torch.manual_seed(0)
-    alignment = Alignment(13, 7, student_layers=2, teacher_layers=3)
+    alignment = Alignment(
+        BertConfig(hidden_size=13, num_hidden_layers=2, num_attention_heads=1),
+        BertConfig(hidden_size=7, num_hidden_layers=3, num_attention_heads=1),
+    )
     student = [torch.randn(4, 2, 5, 13) for _ in range(2)]
     teacher = [torch.randn(2, 5, 7) for _ in range(3)]
     mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])

@@ -241,7 +241,7 @@ def write_results(
         steps=fitted.steps,
         tokens=fitted.tokens,
         wall_s=round(fitted.wall_s, 3),
-        samples_per_s=round(fitted.samples_per_s, 3),
+        samples_per_s=round(fitted.samples / max(fitted.wall_s, 1e-9), 3),
         peak_rss_bytes=peak_rss_bytes(),
         settings=settings,
         settings_digest=digest(settings),
