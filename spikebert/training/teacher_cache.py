@@ -34,8 +34,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils.logging import tqdm
 
-from ..config.settings import digest
+from ..config.settings import TrainingSettings, digest
 from ..utils.files import atomic_folder
+from .distillation import Distillation
+from .loop import use_bf16
 from .tokenization import INPUTS
 
 BATCH = 64
@@ -111,38 +113,41 @@ def size_bytes(examples: Sequence[Example], layers: int, width: int) -> int:
 
 
 def ask(
-    cache: Cache,
-    identity: dict[str, Any],
-    teacher: PreTrainedModel,
+    cache: Cache | None,
+    module: Distillation,
     encode: Callable[[], Sequence[Example]],
     collate: Collate,
-    layers: Sequence[int],
-    autocast: bool,
-) -> Entry | None:
-    """The entry of this teacher, these rows and layers, made of what `encode` gives if it is not
-    there; None if it would not fit.
+    inputs: dict[str, str],
+    settings: TrainingSettings,
+) -> tuple[Sequence[Example], Collate]:
+    """The examples for training and a collator whose batches bring what the teacher says of them.
 
-    `identity` holds the digests that decide the examples and the features, the layers left out;
-    `autocast` says whether the teacher runs in bfloat16, as it would beside the student.
+    They are those of an entry, which is made of what `encode` gives if it is not there. Without a
+    cache, or where they would not fit in it, they are those of `encode`, and `collate`. `inputs`
+    holds the digests of rows and teacher.
     """
-    wanted = sorted({0, *layers})
+    if cache is None:
+        return encode(), collate
+    layers = sorted({0, *(layer for _, layer in module.alignment.pairs)})
+    bf16 = use_bf16(settings.precision)  # the teacher runs as it would beside the student
+    about = {**inputs, "max_length": settings.max_length, "bf16": bf16, "layers": layers}
     cache.folder.mkdir(parents=True, exist_ok=True)
-    entry = cache.folder / digest({**identity, "layers": wanted})
-    with _lock(entry):
-        for half_written in entry.parent.glob(f".{entry.name}.*/"):
+    folder = cache.folder / digest(about)
+    with _lock(folder):
+        for half_written in folder.parent.glob(f".{folder.name}.*/"):
             shutil.rmtree(half_written)
         try:
-            found = Entry(entry)
+            entry = Entry(folder)
         except (OSError, ValueError, KeyError):  # not there, or not whole
-            examples = encode()
-            if size_bytes(examples, len(wanted), teacher.config.hidden_size) > cache.limit_bytes:
-                return None
-            with atomic_folder(entry) as part:
-                _write(part, teacher, examples, collate, wanted, autocast)
-            found = Entry(entry)
-        os.utime(entry / "taught.json")  # used now
-    _prune(cache, entry)
-    return found
+            examples, width = encode(), module.teacher.config.hidden_size
+            if size_bytes(examples, len(layers), width) > cache.limit_bytes:
+                return examples, collate
+            with atomic_folder(folder) as part:
+                _write(part, module.teacher, examples, collate, layers, bf16)
+            entry = Entry(folder)
+        os.utime(folder / "taught.json")  # used now
+    _prune(cache, folder)
+    return entry, entry.collator(collate)
 
 
 def _lock(entry: Path, timeout: float = -1) -> filelock.BaseFileLock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from ...utils.files import atomic_folder
 from ...utils.provenance import COMMIT, hardware, peak_rss_bytes, versions
 from ..checkpoints import checkpoint_folder
 from ..distillation import Classifier, Distillation
-from ..loop import FitResult, answers, fit, predict_logits, use_bf16
+from ..loop import FitResult, answers, fit, predict_logits
 from ..teacher_cache import Cache, Collate, Example, ask
 from ..tokenization import collator, encode, load_tokenizer
 
@@ -144,9 +144,7 @@ class Task:
             encoded = functools.partial(self.encode, rows)
             if distillation:
                 asked = {"text": inputs["augmented"], "teacher": inputs["teacher"]}
-                examples, feed = with_teacher_cache(
-                    cache, distillation, encoded, self.collate, asked, settings
-                )
+                examples, feed = ask(cache, distillation, encoded, self.collate, asked, settings)
             else:
                 examples, feed = encoded(), self.collate
             dev = self.encode(corpus.dev)
@@ -177,36 +175,6 @@ class Task:
 
     def encode(self, rows: Sequence[dict[str, Any]]) -> list[Example]:
         return encode(rows, self.tokenizer, self.settings.max_length)
-
-
-def with_teacher_cache(
-    cache: Cache | None,
-    module: Distillation,
-    encoded: Callable[[], list[Example]],
-    collate: Collate,
-    inputs: dict[str, str],
-    settings: TrainingSettings,
-) -> tuple[Sequence[Example], Collate]:
-    """The examples for training and a collator whose batches bring what the teacher says of them.
-
-    What the cache holds is not encoded again. Where there is none, or the rows do not fit in it,
-    these are the examples as `encoded` gives them, and `collate`. `inputs` holds the digests of
-    rows and teacher.
-    """
-    if cache is None:
-        return encoded(), collate
-    encoded = functools.cache(encoded)
-    bf16 = use_bf16(settings.precision)
-    entry = ask(
-        cache,
-        {**inputs, "max_length": settings.max_length, "bf16": bf16},
-        module.teacher,
-        encoded,
-        collate,
-        [layer for _, layer in module.alignment.pairs],
-        bf16,
-    )
-    return (encoded(), collate) if entry is None else (entry, entry.collator(collate))
 
 
 def write_results(

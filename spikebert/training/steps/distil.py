@@ -26,9 +26,9 @@ from ..checkpoints import checkpoint_folder
 from ..distillation import Distillation, check_same_model, copy_embeddings
 from ..loop import fit
 from ..streaming import Stream
-from ..teacher_cache import Cache, Collate, Example
+from ..teacher_cache import Cache, Collate, Example, ask
 from ..tokenization import collator, encode, load_tokenizer
-from .common import Outputs, Task, with_teacher_cache
+from .common import Outputs, Task
 
 
 def stage1(
@@ -78,9 +78,7 @@ def stage1(
                 settings.max_sentences,
             )
         else:
-            examples, collate = with_teacher_cache(
-                cache, module, encoded, collate, inputs, settings
-            )
+            examples, collate = ask(cache, module, encoded, collate, inputs, settings)
         fitted = fit(module, examples, None, collate, settings, settings.seed, store)
         if not is_main():
             return
