@@ -88,7 +88,7 @@ class Job:
             _augment(path, own, run)
             return
         from ..models.students import check_student
-        from .steps import direct, distil, pretrain, textcnn, tfidf
+        from .steps import baselines, direct, distil, pretrain
         from .steps.common import Outputs
 
         if "model" in built:
@@ -99,9 +99,9 @@ class Job:
             distil.stage1,
             distil.stage2,
             direct.direct,
-            textcnn.textcnn,
-            textcnn.snn_textcnn,
-            tfidf.tfidf,
+            baselines.textcnn,
+            baselines.snn_textcnn,
+            baselines.tfidf,
         )
         step: Callable[..., Any] = {step.__name__: step for step in steps}.get(
             self.rule, direct.registered

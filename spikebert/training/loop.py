@@ -29,11 +29,10 @@ from ..errors import Interrupted
 from ..models.fuse import available, fuse
 from ..records.metrics import headline, scores
 from ..utils.distributed import barrier, from_main, world_size
-from .callbacks import Interruptible
 from .checkpoints import Checkpoints, checkpoint_minutes
 from .streaming import Stream
 from .tokenization import by_length
-from .trainer import ExactTrainer
+from .trainer import ExactTrainer, Interruptible
 
 
 @dataclass(frozen=True)

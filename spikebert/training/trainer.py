@@ -15,6 +15,8 @@ update in the same order of rows; what differs is the sums of the losses that ar
 
 from __future__ import annotations
 
+import math
+import signal
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,22 +27,70 @@ import torch
 from accelerate.data_loader import DataLoaderShard
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback, TrainerControl
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import TrainerState
 
 from ..errors import UserError
 from ..utils.distributed import (
     COUNTED,
     Filled,
     Shares,
+    any_of,
     counting,
     gathered,
+    is_main,
     mean_of,
     rank,
     world_size,
 )
 from .checkpoints import Checkpoints
 from .streaming import Stream
+
+HEEDED = (signal.SIGTERM, signal.SIGUSR1)
+
+
+class Interruptible(TrainerCallback):
+    """While entered, SIGTERM and SIGUSR1 save and stop the training at the end of its update, all
+    processes of it where any was told. A checkpoint is asked for, too, when the last one is
+    `minutes` old.
+
+    Slurm announces the end of a job's time with the signal of `--signal`, and a preemption or
+    `scancel` with SIGTERM.
+
+    `received` is the number of the last such signal, or 0. At the start it prints where a resumed
+    training goes on.
+    """
+
+    received = 0
+
+    def __init__(self, minutes: float = math.inf):
+        self.seconds, self.last = 60 * minutes, time.monotonic()
+
+    def __enter__(self) -> Interruptible:
+        self.previous = {number: signal.signal(number, self._note) for number in HEEDED}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _: object) -> None:
+        self.received = number
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:  # noqa: ARG002
+        if state.global_step and is_main():
+            print(f"resuming after update {state.global_step} of {state.max_steps}", flush=True)
+
+    def on_step_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
+        old = is_main() and time.monotonic() - self.last >= self.seconds
+        control.should_save |= any_of(old, args)
+        if any_of(bool(self.received), args):
+            self.received = self.received or signal.SIGTERM
+            control.should_save = control.should_training_stop = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        self.last = time.monotonic()
 
 
 class Batches:
