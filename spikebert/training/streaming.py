@@ -2,8 +2,8 @@
 
 A window is some thousand rows that follow one another in the file. Unlabelled text stands in the
 order of hashes, so that each window is a sample of all of it. Within a window rows are shuffled and
-grouped by length; windows come in the order of the file. In memory are one batch, and the length of
-each row.
+grouped by length; windows come in the order of the file. In memory are one batch, and eight
+bytes for each row, where it begins.
 
 Where a training stands is the number of its last update: with the seed of the pass, which the
 generator in the checkpoint gives again, it decides window, order and batch.
@@ -48,22 +48,22 @@ class Stream(Dataset[Any]):
         self.batch_size = batch_size
         self.window = batch_size * max(1, window // batch_size)
         with path.open("rb") as lines:
-            self.lengths = np.fromiter(map(len, islice(lines, at_most)), np.int64)  # in bytes
-        self.ends = self.lengths.cumsum()
+            lengths = np.fromiter(map(len, islice(lines, at_most)), np.int64)
+        self.starts = np.concatenate([[0], lengths.cumsum()])  # in bytes, of each row, and the end
         if not len(self):
             raise UserError(
                 f"file {path}", expected="rows of text", got="none", fix="make the text again"
             )
 
     def __len__(self) -> int:
-        return len(self.ends)
+        return len(self.starts) - 1
 
     def __getitems__(self, numbers: list[int]) -> list[dict[str, Any]]:
         """Examples {"input_ids": [N], "attention_mask": [N]} of rows."""
         rows = []
         with self.path.open("rb") as file:
             for number in numbers:
-                file.seek(self.ends[number] - self.lengths[number])
+                file.seek(self.starts[number])
                 row = parse_row(file.readline(), f"{self.path}:{number + 1}")
                 rows.append({"text": row["text"]})
         return encode(rows, self.tokenizer, self.max_length)
@@ -89,7 +89,7 @@ class Windows:
         width = self.stream.window
         for window, first in enumerate(range(0, len(self.stream), width)):
             generator = torch.Generator().manual_seed((seed + window) % SEED_LIMIT)
-            lengths = self.stream.lengths[first : first + width].tolist()
+            lengths = np.diff(self.stream.starts[first : first + width + 1]).tolist()
             order = get_length_grouped_indices(lengths, self.batch_size, generator=generator)
             for place in range(0, len(order), self.batch_size):
                 yield [first + number for number in order[place : place + self.batch_size]]
