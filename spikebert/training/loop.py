@@ -30,8 +30,7 @@ from ..models.fuse import available, fuse
 from ..records.metrics import headline, scores
 from ..utils.distributed import barrier, from_main, world_size
 from .checkpoints import Checkpoints, checkpoint_minutes
-from .streaming import Stream
-from .tokenization import by_length
+from .tokenization import Stream, by_length
 from .trainer import ExactTrainer, Interruptible
 
 

@@ -45,7 +45,7 @@ from ..utils.distributed import (
     world_size,
 )
 from .checkpoints import Checkpoints
-from .streaming import Stream
+from .tokenization import Stream
 
 HEEDED = (signal.SIGTERM, signal.SIGUSR1)
 

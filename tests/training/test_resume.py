@@ -16,8 +16,7 @@ from spikebert.data.corpus import write_rows
 from spikebert.training.checkpoints import MINUTES_VARIABLE, Checkpoints, checkpoint_folder
 from spikebert.training.loop import fit
 from spikebert.training.steps.pretrain import train_tokenizer
-from spikebert.training.streaming import Stream
-from spikebert.training.tokenization import collator
+from spikebert.training.tokenization import Stream, collator
 
 WORDS = 30
 # 5 updates an epoch, 13 in all: every checkpoint but two stands within an epoch, and lines of the

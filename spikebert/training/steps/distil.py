@@ -25,9 +25,8 @@ from ...utils.files import atomic_folder, read_json, write_json
 from ..checkpoints import checkpoint_folder
 from ..distillation import Distillation, check_same_model, copy_embeddings
 from ..loop import fit
-from ..streaming import Stream
 from ..teacher_cache import Cache, Collate, Example, ask
-from ..tokenization import collator, encode, load_tokenizer
+from ..tokenization import Stream, collator, encode, load_tokenizer
 from .common import Outputs, Task
 
 
