@@ -11,8 +11,8 @@ from toy import MODEL, QUICK, outputs, run
 from spikebert.config.settings import FineTuneSettings, Stage1Settings, Stage2Settings
 from spikebert.errors import Interrupted
 from spikebert.training import loop as training
+from spikebert.training.steps.direct import finetune
 from spikebert.training.steps.distil import stage1, stage2
-from spikebert.training.steps.finetune import finetune
 from spikebert.training.trainer import ExactTrainer
 from spikebert.utils import distributed
 

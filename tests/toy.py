@@ -7,7 +7,7 @@ import torch
 from spikebert.config.plan import Run
 from spikebert.config.settings import FineTuneSettings, ModelSettings, PretrainSettings
 from spikebert.training.steps.common import Outputs
-from spikebert.training.steps.finetune import finetune
+from spikebert.training.steps.direct import finetune
 from spikebert.training.steps.pretrain import pretrain
 from spikebert.utils.files import write_json
 

@@ -77,35 +77,27 @@ class Checkpoints:
         try:
             with atomic_folder(self.path(step)) as part:
                 yield part
-                files = {
-                    path.relative_to(part).as_posix(): sha256_of(path)
-                    for path in sorted(part.rglob("*"))
-                    if path.is_file()
-                }
                 about = {
                     "identity": self.folder.name,
                     "step": step,
                     "needs": sorted(needs),
                     "environment": environment or {},
-                    "files": files,
+                    "files": {path.name: sha256_of(path) for path in sorted(part.iterdir())},
                 }
                 write_json(part / MANIFEST, {**about, "digest": digest(about)})
         except (OSError, SafetensorError, RuntimeError) as error:
             # torch's writer says no more of a failed write than where it stood.
             if isinstance(error, RuntimeError) and "inline_container" not in str(error):
                 raise
-            raise self._unwritable(step, error) from error
+            before = next((self.path(s) for s in self.steps() if s < step), "the beginning")
+            free = shutil.disk_usage(self.folder).free
+            raise UserError(
+                f"checkpoint after update {step} in {self.folder}",
+                expected="a disk that takes it",
+                got=f"{error} ({free / 2**20:.0f} MiB are free)",
+                fix=f"make room and run again; the training goes on from {before}",
+            ) from error
         self.prune()
-
-    def _unwritable(self, step: int, error: Exception) -> UserError:
-        before = next((str(self.path(s)) for s in self.steps() if s < step), "the beginning")
-        free = shutil.disk_usage(self.folder).free
-        return UserError(
-            f"checkpoint after update {step} in {self.folder}",
-            expected="a disk that takes it",
-            got=f"{error} ({free / 2**20:.0f} MiB are free)",
-            fix=f"make room and run again; the training goes on from {before}",
-        )
 
     def check(self, step: int) -> dict[str, Any]:
         """The manifest of a checkpoint that is what was written; `Damaged` for any other."""
@@ -204,10 +196,9 @@ def only_writer(root: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except filelock.Timeout:
-        try:
+        name = "it has just begun"
+        with contextlib.suppress(OSError):
             name = holder.read_text(encoding="utf-8").strip()
-        except OSError:
-            name = "it has just begun"
         raise UserError(
             f"checkpoints in {root}",
             expected="one training process",

@@ -31,8 +31,6 @@ from ..models.students import (
 )
 from .losses import LOSSES, Alignment, TeacherOutput, gold_loss, label_loss, logits_loss
 
-States = tuple[Tensor | None, ...] | None  # of the teacher, by layer: [B, N, D_teacher]
-
 
 class Classifier(nn.Module):
     """Any Hugging Face classifier under its labels alone: the teacher, the direct student.
@@ -109,65 +107,77 @@ def types_for(model: nn.Module, token_type_ids: Tensor | None) -> dict[str, Tens
     return {"token_type_ids": token_type_ids}
 
 
-class _Distillation(nn.Module):
-    """A student, the projections of its losses, and a frozen teacher, which is not saved."""
+class Distillation(nn.Module):
+    """A student, the projections of its losses, and a frozen teacher, which is not saved.
+
+    Of stage 1, on unlabelled text, the loss is sigma_1 L_fea + sigma_2 L_emb; of stage 2, on
+    augmented, labelled rows, all four.
+    """
 
     student: SpikeBertPreTrainedModel | DenseStudent
     teacher: PreTrainedModel
 
     def __init__(
-        self,
-        student: PreTrainedModel,
-        teacher: PreTrainedModel,
-        settings: DistillSettings,
+        self, student: PreTrainedModel, teacher: PreTrainedModel, settings: DistillSettings
     ):
         super().__init__()
         self.student, self.settings = as_spiking(student), settings
-        self.alignment = Alignment(
-            student.config.hidden_size,
-            teacher.config.hidden_size,
-            student.config.num_hidden_layers,
-            teacher.config.num_hidden_layers,
-            settings.ignored_layers,
-        )
+        self.alignment = Alignment(student.config, teacher.config, settings.ignored_layers)
         # Not a submodule: it has no place in a checkpoint.
         object.__setattr__(self, "teacher", teacher.eval().requires_grad_(False))
 
-    def _apply(self, fn: Any, recurse: bool = True) -> _Distillation:
+    def _apply(self, fn: Any, recurse: bool = True) -> Distillation:
         self.teacher._apply(fn)  # to the student's device
         return super()._apply(fn, recurse)
 
-    def both(
+    def forward(
         self,
         input_ids: Tensor,
         attention_mask: Tensor,
-        states: States,
-        logits: Tensor | None,
+        labels: Tensor | None = None,
+        states: tuple[Tensor | None, ...] | None = None,
+        teacher_logits: Tensor | None = None,
         token_type_ids: Tensor | None = None,
-    ) -> tuple[Any, States, Tensor | None]:
-        """The student's output on a batch, and the teacher's hidden states and logits: those given
-        or, where none are, what it says now."""
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if states is None:
-            types = types_for(self.teacher, token_type_ids)
-            with torch.no_grad():
-                said = self.teacher(**inputs, **types, output_hidden_states=True)
-            states, logits = said.hidden_states, getattr(said, "logits", None)
-        types = types_for(self.student, token_type_ids)
-        return self.student(**inputs, **types, output_hidden_states=True), states, logits
-
-    def aligned(
-        self, out: Any, states: Any, logits: Tensor | None, mask: Tensor
+        counted: Tensor | None = None,
     ) -> dict[str, Tensor]:
+        """ids, mask [B, N], in stage 2 labels [B] with -100 (of scores NaN) for the teacher's, and
+        what the teacher says, if it is cached (`teacher_cache`): hidden states by layer
+        [B, N, D_teacher], logits -> losses of the rows that are counted [B], and with labels the
+        logits. The types of a pair are for the teacher and for a dense student; a spiking one
+        takes none.
+
+        In evaluation the teacher is not asked: `gold_loss` is the loss.
+        """
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        types = types_for(self.student, token_type_ids)
+        if labels is not None and not self.training:
+            logits: Tensor = self.student(**inputs, **types).logits
+            return {"loss": gold_loss(logits, labels), "logits": logits}
+        if states is None:
+            sides = types_for(self.teacher, token_type_ids)
+            with torch.no_grad():
+                answer = self.teacher(**inputs, **sides, output_hidden_states=True)
+            states, teacher_logits = answer.hidden_states, answer.get("logits")
+        out = self.student(**inputs, **types, output_hidden_states=True)
+        mask = attention_mask if counted is None else attention_mask * counted.unsqueeze(1)
+        losses = self.aligned(out, TeacherOutput(tuple(states), teacher_logits), mask)
+        if labels is None:
+            return {"loss": self.total(losses), **losses}
+        assert teacher_logits is not None
+        temperature = cast(Stage2Settings, self.settings).temperature
+        losses["loss_logits"] = logits_loss(out.logits, teacher_logits, temperature, counted)
+        losses["loss_ce"] = label_loss(out.logits, labels, teacher_logits, counted)
+        return {"loss": self.total(losses), "logits": out.logits, **losses}
+
+    def aligned(self, out: Any, said: TeacherOutput, mask: Tensor) -> dict[str, Tensor]:
         """L_emb, L_fea and the losses of plugins of a batch; one whose weight is 0 is not
         computed."""
-        embedded, *features = states
+        embedded, *features = cast("tuple[Tensor, ...]", said.states)
         losses = {}
         if self.settings.embedding_weight:
             losses["loss_embedding"] = self.alignment.embedding_loss(out.embeddings, embedded, mask)
         if self.settings.feature_weight:
             losses["loss_feature"] = self.alignment.feature_loss(out.hidden_states, features, mask)
-        said = TeacherOutput(tuple(states), logits)
         for name, weight in self.settings.losses.items():
             if weight:
                 losses[f"loss_{name}"] = LOSSES[name](out, said, mask)
@@ -178,66 +188,6 @@ class _Distillation(nn.Module):
         weights = vars(self.settings) | {f"{n}_weight": w for n, w in self.settings.losses.items()}
         terms = (weights[f"{name[5:]}_weight"] * loss for name, loss in losses.items())
         return sum(terms, torch.zeros((), device=self.student.device))
-
-
-class PretrainingDistillation(_Distillation):
-    """Stage 1: sigma_1 L_fea + sigma_2 L_emb on unlabelled text."""
-
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        states: States = None,
-        counted: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """ids, mask [B, N] and the teacher's states, if they are cached (`teacher_cache`) -> losses
-        of the rows that are counted [B]."""
-        out, states, _ = self.both(input_ids, attention_mask, states, None)
-        losses = self.aligned(out, states, None, of_counted(attention_mask, counted))
-        return {"loss": self.total(losses), **losses}
-
-
-class TaskDistillation(_Distillation):
-    """Stage 2: the four losses on augmented, labelled rows."""
-
-    settings: Stage2Settings
-
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        labels: Tensor,
-        states: States = None,
-        teacher_logits: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        counted: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """ids, mask [B, N], labels [B] with -100 (of scores NaN) for the teacher's, and what the
-        teacher says, if it is cached (`teacher_cache`) -> losses of the rows that are counted [B],
-        and logits. The types of a pair are for the teacher and for a dense student; a spiking one
-        takes none.
-
-        In evaluation the teacher is not asked: `gold_loss` is the loss.
-        """
-        if not self.training:
-            types = types_for(self.student, token_type_ids)
-            logits: Tensor = self.student(input_ids, attention_mask, **types).logits
-            return {"loss": gold_loss(logits, labels), "logits": logits}
-        out, states, said = self.both(
-            input_ids, attention_mask, states, teacher_logits, token_type_ids
-        )
-        assert said is not None
-        temperature = self.settings.temperature
-        losses = self.aligned(out, states, said, of_counted(attention_mask, counted)) | {
-            "loss_logits": logits_loss(out.logits, said, temperature, counted),
-            "loss_ce": label_loss(out.logits, labels, said, counted),
-        }
-        return {"loss": self.total(losses), "logits": out.logits, **losses}
-
-
-def of_counted(mask: Tensor, counted: Tensor | None) -> Tensor:
-    """The mask [B, N] without the rows that are not counted [B]."""
-    return mask if counted is None else mask * counted.unsqueeze(1)
 
 
 def check_same_model(found: PreTrainedConfig, student: PreTrainedConfig, where: str) -> None:

@@ -8,10 +8,12 @@ reads this module while it parses.
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..config.plan import Layout, Plan, Run, Settings
 from ..config.registry import MODELS, SHAPE
@@ -38,7 +40,6 @@ class Job:
     stated: tuple[str, ...]  # the sections of the settings that its outputs state, its own last
     decisive: str  # JSON of the settings for which it has to run again
     checkpoints: str = ""
-    needs: tuple[str, ...] = ()  # the jobs that make inputs of it
     run: Run | None = None  # that it is for, where it is for one
     plugins: dict[str, str] = field(default_factory=dict)  # by path, the digest that is stated
 
@@ -46,9 +47,13 @@ class Job:
         return all(Path(path).exists() for path in self.outputs.values())
 
     def is_outdated(self, jobs: Mapping[str, Job]) -> bool:
-        """Whether it, or a job that it needs, was made with other settings than the plan's."""
+        """Whether it, or a job that makes inputs of it, was made with other settings than the
+        plan's."""
+        made_from = set(self.inputs.values())
         return (self.is_made() and not self._agrees()) or any(
-            jobs[name].is_outdated(jobs) for name in self.needs
+            other.is_outdated(jobs)
+            for other in jobs.values()
+            if not made_from.isdisjoint(other.outputs.values())
         )
 
     def _agrees(self) -> bool:
@@ -68,20 +73,67 @@ class Job:
         )
 
     def start(self, cache: Cache | None = None) -> None:
-        """Do it; all of its inputs are there."""
-        _start(self, cache)
+        """Do it; all of its inputs are there.
+
+        A step is called with what its parameters name: inputs and outputs of the job by their
+        names, its own settings, those of the model, the run, and where it writes.
+        """
+        path = {name: Path(place) for name, place in {**self.inputs, **self.outputs}.items()}
+        built: dict[str, Any] = {
+            name: SECTIONS[name](**values) for name, values in self.settings.items()
+        }
+        own, run = built[self.stated[-1]], cast(Run, self.run)
+        if self.rule == "augment":
+            _augment(path, own, run)
+            return
+        from ..models.students import check_student
+        from .steps import baselines, direct, distil, pretrain
+        from .steps.common import Outputs
+
+        if "model" in built:
+            check_student(built["model"])
+        steps = (
+            pretrain.pretrain,
+            direct.finetune,
+            distil.stage1,
+            distil.stage2,
+            direct.direct,
+            baselines.textcnn,
+            baselines.snn_textcnn,
+            baselines.tfidf,
+        )
+        step: Callable[..., Any] = {step.__name__: step for step in steps}.get(
+            self.rule, direct.registered
+        )
+        given: dict[str, Any] = path | {
+            "settings": own,
+            "model": built.get("model"),
+            "run": run,
+            "cache": cache,
+            "checkpoints": Path(self.checkpoints),
+        }
+        if "model" in path:
+            given["outputs"] = Outputs(
+                given["checkpoints"], path["model"], path["record"], path["predictions"]
+            )
+        step(**{name: given.get(name) for name in inspect.signature(step).parameters})
+
+
+def _augment(path: Mapping[str, Path], settings: Any, run: Run) -> None:
+    from ..data.augment import augment
+    from ..data.corpus import iter_rows, read_held_out, read_rows, write_rows
+
+    rows, held_out = read_rows(path["corpus"] / "train.jsonl"), read_held_out(path["corpus"])
+    text = iter_rows(path["text"]) if "text" in path else ()
+    write_rows(path["out"], augment(rows, run.language, settings, run.seed, held_out, text))
 
 
 def _same(section: str, wanted: Mapping[str, Any], stated: Mapping[str, Any]) -> bool:
     """Whether stated settings are the wanted ones; a dense student states its shape alone."""
     names = SHAPE if section == "model" and stated.keys() == {*SHAPE} else wanted.keys()
     full = {**dataclasses.asdict(SECTIONS[section]()), **stated}
-    return all(_listed(full[name]) == _listed(wanted[name]) for name in names)
-
-
-def _listed(value: Any) -> Any:
-    """As JSON has it, which knows no tuples."""
-    return list(value) if isinstance(value, tuple) else value
+    found, asked = json.loads(json.dumps([full, {**wanted}]))  # which knows no tuples
+    return all(found[name] == asked[name] for name in names)
 
 
 def jobs_of(plan: Plan, layout: Layout) -> dict[str, Job]:
@@ -102,15 +154,15 @@ def jobs_of(plan: Plan, layout: Layout) -> dict[str, Job]:
     }
     order = list(MODELS)  # a parent stands before its children
     for run in sorted(plan.runs, key=lambda run: order.index(run.model)):
-        for job in _jobs_of_run(run, layout, jobs):
+        for job in _jobs_of_run(run, layout):
             jobs.setdefault(job.name, job)
     return jobs
 
 
-def _jobs_of_run(run: Run, layout: Layout, jobs: Mapping[str, Job]) -> Iterator[Job]:
+def _jobs_of_run(run: Run, layout: Layout) -> Iterator[Job]:
     """The augmentation and the stage 1 that a run may share with others, and its own training."""
     spec = MODELS[run.model]
-    inputs, needs = {"corpus": layout.corpus(run.dataset)}, []
+    inputs = {"corpus": layout.corpus(run.dataset)}
     bert, text = layout.bert(run.language), layout.text(run.language)
     if "augment" in run.settings:
         yield Job(
@@ -124,15 +176,12 @@ def _jobs_of_run(run: Run, layout: Layout, jobs: Mapping[str, Job]) -> Iterator[
             run=run,
         )
         inputs = inputs | {"augmented": layout.augmented(run.augmented)}
-        needs.append(f"augment/{run.augmented}")
     if run.teacher:
         inputs["parent"] = layout.model(run.teacher)
-        needs.append(run.teacher)
     elif spec.compressed:
         inputs["bert"] = layout.compressed(run.model)
     elif spec.from_bert:
         inputs["bert"] = bert
-        needs += {f"pretrain/{run.language}"} & jobs.keys()
     if spec.stage1:
         yield Job(
             f"stage1/{run.stage1}",
@@ -143,10 +192,8 @@ def _jobs_of_run(run: Run, layout: Layout, jobs: Mapping[str, Job]) -> Iterator[
             stated=("model", spec.stage1),
             decisive=run.step(spec.stage1),
             checkpoints=layout.checkpoints(f"stage1.{run.stage1}"),
-            needs=tuple({f"pretrain/{run.language}"} & jobs.keys()),
         )
         inputs["stage1"] = layout.stage1(run.stage1)
-        needs.append(f"stage1/{run.stage1}")
     parents = MODELS[spec.parent].sections if spec.parent else ()
     made = {"record": layout.record(run.id), "predictions": layout.predictions(run.id)}
     yield Job(
@@ -158,7 +205,6 @@ def _jobs_of_run(run: Run, layout: Layout, jobs: Mapping[str, Job]) -> Iterator[
         stated=tuple(section for section in spec.sections if section not in parents),
         decisive=run.last_step,
         checkpoints=layout.checkpoints(run.id),
-        needs=tuple(needs),
         run=run,
         plugins=dict(run.plugins) if spec.neural else {},
     )
@@ -197,57 +243,3 @@ def check_inputs(
                 got="one made with other settings" if outdated else "nothing at this path",
                 fix="make it first, or have snakemake make all of it",
             )
-
-
-def _start(job: Job, cache: Cache | None) -> None:
-    """Hand a job to the function that does it."""
-    path = {name: Path(place) for name, place in {**job.inputs, **job.outputs}.items()}
-    built: dict[str, Any] = {name: SECTIONS[name](**job.settings[name]) for name in job.settings}
-    own = built[job.stated[-1]]
-    run: Any = job.run
-    checkpoints = Path(job.checkpoints)
-    if job.rule == "augment":
-        from ..data.augment import augment
-        from ..data.corpus import iter_rows, read_held_out, read_rows, write_rows
-
-        rows, held_out = read_rows(path["corpus"] / "train.jsonl"), read_held_out(path["corpus"])
-        text = iter_rows(path["text"]) if "text" in path else ()
-        write_rows(path["out"], augment(rows, run.language, own, run.seed, held_out, text))
-        return
-    if job.rule == "tfidf":
-        from .steps.tfidf import tfidf
-
-        tfidf(own, path["corpus"], run.language, run, path["record"], path["predictions"])
-        return
-
-    from ..models.students import check_student
-    from .steps import direct, distil, finetune, pretrain, textcnn
-    from .steps.common import Outputs
-
-    if "model" in built:
-        check_student(built["model"])
-
-    outputs: Any = job.run and Outputs(
-        checkpoints, path["model"], path["record"], path["predictions"]
-    )
-    if job.rule == "pretrain":
-        pretrain.pretrain(own, path["text"], checkpoints, path["out"])
-    elif job.rule == "stage1":
-        distil.stage1(
-            built["model"], own, path["text"], path["bert"], checkpoints, path["out"], cache
-        )
-    elif job.rule == "stage2":
-        stage1 = path.get("stage1")
-        teacher = (path["corpus"], path["augmented"], path["parent"])
-        distil.stage2(built["model"], own, *teacher, stage1, run, outputs, cache)
-    elif job.rule == "direct":
-        direct.direct(built["model"], own, path["corpus"], path["bert"], run, outputs)
-    elif job.rule in direct.BUILDERS:
-        direct.registered(own, path["corpus"], path["bert"], run, outputs)
-    elif job.rule == "finetune":
-        finetune.finetune(own, path["corpus"], path["bert"], run, outputs)
-    elif job.rule == "textcnn":
-        textcnn.textcnn(own, path["corpus"], path["bert"], run, outputs)
-    else:
-        assert job.rule == "snn_textcnn", job.rule
-        textcnn.snn_textcnn(own, path["corpus"], path["parent"], run, outputs)

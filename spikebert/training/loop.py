@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import math
 import platform
 import signal
@@ -29,11 +30,9 @@ from ..kernels.build import library
 from ..models.fuse import fuse
 from ..records.metrics import headline, scores
 from ..utils.distributed import barrier, from_main, world_size
-from .callbacks import Interruptible
 from .checkpoints import Checkpoints, checkpoint_minutes
-from .streaming import Stream
-from .tokenization import by_length
-from .trainer import ExactTrainer, Often
+from .tokenization import Stream, by_length
+from .trainer import ExactTrainer, Interruptible
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,6 @@ class FitResult:
     samples: int
     wall_s: float
     history: list[dict[str, float]]
-
-    @property
-    def samples_per_s(self) -> float:
-        return self.samples / max(self.wall_s, 1e-9)
 
 
 def use_bf16(precision: str) -> bool:
@@ -65,14 +60,10 @@ def answers(logits: Any) -> Any:
     return logits.squeeze(-1) if logits.shape[-1] == 1 else logits.argmax(-1)
 
 
-def scorer(metric: str) -> Callable[[Any], dict[str, float]]:
-    """What the library calls with predictions on dev, for the metric's headline."""
-
-    def score(found: Any) -> dict[str, float]:
-        guesses = answers(found.predictions).tolist()
-        return {metric: headline(scores(metric, found.label_ids.tolist(), guesses))}
-
-    return score
+def score(metric: str, found: Any) -> dict[str, float]:
+    """The metric's headline, of the library's predictions on dev."""
+    guesses = answers(found.predictions).tolist()
+    return {metric: headline(scores(metric, found.label_ids.tolist(), guesses))}
 
 
 def training_arguments(
@@ -157,15 +148,15 @@ def fit(
     fuse(model, fused)
     environment = environment_of(arguments.bf16, fused)
     last = from_main(lambda: store.latest(environment))
-    signals = Interruptible()
+    signals = Interruptible(checkpoint_minutes())
     trainer = ExactTrainer(
         model=model,
         args=arguments,
         data_collator=collate,
         train_dataset=train,
         eval_dataset=by_length(dev) if dev else None,
-        compute_metrics=scorer(metric) if dev else None,
-        callbacks=[signals, Often(checkpoint_minutes())],
+        compute_metrics=functools.partial(score, metric) if dev else None,
+        callbacks=[signals],
         store=store,
         environment=environment,
     )

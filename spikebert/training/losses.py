@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
 
 from ..config.plugins import register
 from ..models.modeling import gold_loss, row_mean, squared_error
@@ -91,23 +92,15 @@ class Alignment(nn.Module):
     """L_emb and L_fea, with their projections as its only parameters."""
 
     def __init__(
-        self,
-        student_width: int,
-        teacher_width: int,
-        student_layers: int,
-        teacher_layers: int,
-        ignored_layers: int = 0,
+        self, student: PreTrainedConfig, teacher: PreTrainedConfig, ignored_layers: int = 0
     ):
         super().__init__()
-        self.pairs = align(student_layers, teacher_layers, ignored_layers)
-        self.embedding = Mlp(student_width, teacher_width)
+        widths = (student.hidden_size, teacher.hidden_size)
+        layers = (student.num_hidden_layers, teacher.num_hidden_layers)
+        self.pairs = align(*layers, ignored_layers)
+        self.embedding = Mlp(*widths)
         self.features = nn.ModuleDict(
-            {
-                str(i): nn.Sequential(
-                    Mlp(student_width, teacher_width), nn.LayerNorm(teacher_width)
-                )
-                for i, _ in self.pairs
-            }
+            {str(i): nn.Sequential(Mlp(*widths), nn.LayerNorm(widths[1])) for i, _ in self.pairs}
         )
 
     def embedding_loss(self, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:

@@ -3,21 +3,22 @@
 Epochs, seeds, ablations and sweeps of the student change neither teacher nor text. The cache
 is a folder of entries, each named by the digest of teacher, rows, length and layers:
 
-    features.bin   bfloat16, [tokens of all rows, layers, D_teacher], memory-mapped
+    features.npy   bfloat16 as uint16, [tokens of all rows, layers, D_teacher]
     logits.npy     float32, [rows, C], where the teacher is a classifier
-    input_ids.npy  int32, [tokens of all rows], memory-mapped, as are the masks and types
+    input_ids.npy  int32, [tokens of all rows], and the masks and types
     labels.npy     [rows], where there are labels
-    taught.json    the layers, the width, the columns, and how many tokens each row has
+    starts.npy     [rows + 1], where the tokens of each row begin
+    taught.json    the layers, and the names of the other files
 
-The least recently used entries go when the folder outgrows its limit; rows that would not fit in it
-are not cached. Jobs that want the same entry wait for the one that makes it.
+All are memory-mapped. The least recently used entries go when the folder outgrows its limit; rows
+that would not fit in it are not cached. Jobs that want the same entry wait for the one that makes
+it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -33,8 +34,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils.logging import tqdm
 
-from ..config.settings import digest
+from ..config.settings import TrainingSettings, digest
 from ..utils.files import atomic_folder
+from .distillation import Distillation
+from .loop import use_bf16
 from .tokenization import INPUTS
 
 BATCH = 64
@@ -50,11 +53,22 @@ class Cache:
     limit_bytes: int
 
 
-class CachedExamples(Sequence[Example]):
-    """The examples of an entry, each with the number of its row."""
+class Entry(Sequence[Example]):
+    """Examples, each with the number of its row, and what a teacher says of them."""
 
-    def __init__(self, starts: np.ndarray, columns: dict[str, np.ndarray], labels: Any):
-        self.starts, self.columns, self.labels = starts, columns, labels
+    def __init__(self, folder: Path):
+        about = json.loads((folder / "taught.json").read_text(encoding="utf-8"))
+        self.layers: list[int] = about["layers"]  # 0 is the embedding
+        arrays = {
+            name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r"))
+            for name in about["arrays"]
+        }
+        self.starts, self.features = arrays["starts"], arrays["features"]
+        self.labels, logits = arrays.get("labels"), arrays.get("logits")
+        self.logits = None if logits is None else torch.from_numpy(logits.copy())
+        self.columns = {name: arrays[name] for name in INPUTS if name in arrays}
+        if any(len(column) != self.starts[-1] for column in self.columns.values()):
+            raise ValueError(f"tokens of {folder} are not whole")
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -68,43 +82,15 @@ class CachedExamples(Sequence[Example]):
             example["labels"] = self.labels[row].item()
         return example | {"row": row}
 
-
-class Entry:
-    """What a teacher says of each row, read by row."""
-
-    def __init__(self, folder: Path):
-        about = json.loads((folder / "taught.json").read_text(encoding="utf-8"))
-        self.layers: list[int] = about["layers"]  # 0 is the embedding
-        self.lengths = np.array(about["lengths"], dtype=np.int64)
-        self.starts = np.concatenate([[0], self.lengths.cumsum()])
-        shape = (int(self.starts[-1]), len(self.layers), about["width"])
-        if (folder / "features.bin").stat().st_size != 2 * math.prod(shape):
-            raise ValueError(f"features of {folder} are not whole")
-        self.features = np.memmap(folder / "features.bin", np.uint16, "r", shape=shape)
-        logits, labels = folder / "logits.npy", folder / "labels.npy"
-        self.logits = torch.from_numpy(np.load(logits)) if logits.exists() else None
-        columns = {
-            name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r"))
-            for name in about["columns"]
-        }
-        if any(len(column) != shape[0] for column in columns.values()):
-            raise ValueError(f"tokens of {folder} are not whole")
-        self.examples = CachedExamples(
-            self.starts, columns, np.load(labels) if labels.exists() else None
-        )
-
     def states(self, rows: Sequence[int], tokens: int) -> tuple[Tensor | None, ...]:
         """Hidden states of these rows, padded: by layer [B, N, D_teacher], None where not kept."""
-        shape = (len(rows), tokens, *self.features.shape[1:])
-        padded = np.zeros(shape, np.uint16)
+        padded = np.zeros((len(rows), tokens, *self.features.shape[1:]), np.uint16)
         for place, row in enumerate(rows):
             start, end = self.starts[row], self.starts[row + 1]
             padded[place, : end - start] = self.features[start:end]
         values = torch.from_numpy(padded).view(torch.bfloat16)
-        found: list[Tensor | None] = [None] * (max(self.layers) + 1)
-        for place, layer in enumerate(self.layers):
-            found[layer] = values[:, :, place]
-        return tuple(found)
+        kept = dict(zip(self.layers, values.unbind(2), strict=True))
+        return tuple(kept.get(layer) for layer in range(max(self.layers) + 1))
 
     def collator(self, collate: Collate) -> Collate:
         """`collate` for examples with a "row": their batch carries what the teacher said."""
@@ -127,38 +113,41 @@ def size_bytes(examples: Sequence[Example], layers: int, width: int) -> int:
 
 
 def ask(
-    cache: Cache,
-    identity: dict[str, Any],
-    teacher: PreTrainedModel,
+    cache: Cache | None,
+    module: Distillation,
     encode: Callable[[], Sequence[Example]],
     collate: Collate,
-    layers: Sequence[int],
-    autocast: bool,
-) -> Entry | None:
-    """The entry of this teacher, these rows and layers, made of what `encode` gives if it is not
-    there; None if it would not fit.
+    inputs: dict[str, str],
+    settings: TrainingSettings,
+) -> tuple[Sequence[Example], Collate]:
+    """The examples for training and a collator whose batches bring what the teacher says of them.
 
-    `identity` holds the digests that decide the examples and the features, the layers left out;
-    `autocast` says whether the teacher runs in bfloat16, as it would beside the student.
+    They are those of an entry, which is made of what `encode` gives if it is not there. Without a
+    cache, or where they would not fit in it, they are those of `encode`, and `collate`. `inputs`
+    holds the digests of rows and teacher.
     """
-    wanted = sorted({0, *layers})
+    if cache is None:
+        return encode(), collate
+    layers = sorted({0, *(layer for _, layer in module.alignment.pairs)})
+    bf16 = use_bf16(settings.precision)  # the teacher runs as it would beside the student
+    about = {**inputs, "max_length": settings.max_length, "bf16": bf16, "layers": layers}
     cache.folder.mkdir(parents=True, exist_ok=True)
-    entry = cache.folder / digest({**identity, "layers": wanted})
-    with _lock(entry):
-        for half_written in entry.parent.glob(f".{entry.name}.*/"):
+    folder = cache.folder / digest(about)
+    with _lock(folder):
+        for half_written in folder.parent.glob(f".{folder.name}.*/"):
             shutil.rmtree(half_written)
         try:
-            found = Entry(entry)
+            entry = Entry(folder)
         except (OSError, ValueError, KeyError):  # not there, or not whole
-            examples = encode()
-            if size_bytes(examples, len(wanted), teacher.config.hidden_size) > cache.limit_bytes:
-                return None
-            with atomic_folder(entry) as part:
-                _write(part, teacher, examples, collate, wanted, autocast)
-            found = Entry(entry)
-        os.utime(entry / "taught.json")  # used now
-    _prune(cache, entry)
-    return found
+            examples, width = encode(), module.teacher.config.hidden_size
+            if size_bytes(examples, len(layers), width) > cache.limit_bytes:
+                return examples, collate
+            with atomic_folder(folder) as part:
+                _write(part, module.teacher, examples, collate, layers, bf16)
+            entry = Entry(folder)
+        os.utime(folder / "taught.json")  # used now
+    _prune(cache, folder)
+    return entry, entry.collator(collate)
 
 
 def _lock(entry: Path, timeout: float = -1) -> filelock.BaseFileLock:
@@ -176,41 +165,42 @@ def _write(
     autocast: bool,
 ) -> None:
     lengths = [len(example["input_ids"]) for example in examples]
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    width = teacher.config.hidden_size
-    shape = (int(starts[-1]), len(layers), width)
-    features = np.memmap(folder / "features.bin", np.uint16, "w+", shape=shape)
-    logits = None
+    starts = np.cumsum([0, *lengths])
+    order = np.argsort(lengths, kind="stable")
+    features = np.lib.format.open_memmap(
+        folder / "features.npy",
+        "w+",
+        np.uint16,
+        (int(starts[-1]), len(layers), teacher.config.hidden_size),
+    )
+    columns = [name for name in INPUTS if name in examples[0]]
+    logits = []
     teacher.eval()
     device = teacher.device
-    order = sorted(range(len(examples)), key=lengths.__getitem__)
     batches = range(0, len(order), BATCH)
     for first in tqdm(batches, "asking the teacher", unit="batch", disable=None):  # on a terminal
         rows = order[first : first + BATCH]
-        batch = collate(
-            [{n: examples[row][n] for n in INPUTS if n in examples[row]} for row in rows]
-        )
+        batch = collate([{name: examples[row][name] for name in columns} for row in rows])
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
             out = teacher(**{n: x.to(device) for n, x in batch.items()}, output_hidden_states=True)
         kept = torch.stack([out.hidden_states[layer] for layer in layers], 2).bfloat16().cpu()
         values = kept.view(torch.uint16).numpy()
         for place, row in enumerate(rows):
             features[starts[row] : starts[row + 1]] = values[place, : lengths[row]]
-        if getattr(out, "logits", None) is not None:
-            if logits is None:
-                logits = np.zeros((len(examples), out.logits.shape[1]), np.float32)
-            logits[rows] = out.logits.float().cpu().numpy()
+        if "logits" in out:
+            logits.append(out.logits.float().cpu().numpy())
     features.flush()
-    if logits is not None:
-        np.save(folder / "logits.npy", logits)
-    columns = [name for name in INPUTS if name in examples[0]]
+    arrays: dict[str, Any] = {"starts": starts}
+    if logits:
+        arrays["logits"] = np.concatenate(logits)[np.argsort(order)]
+    if "labels" in examples[0]:
+        arrays["labels"] = np.array([example["labels"] for example in examples])
     for name in columns:
         kind = np.int32 if name == "input_ids" else np.uint8
-        values = np.fromiter(chain.from_iterable(e[name] for e in examples), kind, starts[-1])
+        arrays[name] = np.fromiter(chain.from_iterable(e[name] for e in examples), kind)
+    for name, values in arrays.items():
         np.save(folder / f"{name}.npy", values)
-    if "labels" in examples[0]:
-        np.save(folder / "labels.npy", np.array([example["labels"] for example in examples]))
-    about = {"layers": layers, "width": width, "columns": columns, "lengths": lengths}
+    about = {"layers": layers, "arrays": ["features", *arrays]}
     (folder / "taught.json").write_text(json.dumps(about), encoding="utf-8")
 
 

@@ -15,6 +15,8 @@ update in the same order of rows; what differs is the sums of the losses that ar
 
 from __future__ import annotations
 
+import math
+import signal
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,6 +29,7 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainerControl
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import TrainerState
 
 from ..errors import UserError
 from ..utils.distributed import (
@@ -42,27 +45,49 @@ from ..utils.distributed import (
     world_size,
 )
 from .checkpoints import Checkpoints
-from .streaming import Stream
+from .tokenization import Stream
+
+HEEDED = (signal.SIGTERM, signal.SIGUSR1)
 
 
-def loop_name(rank: int, world_size: int) -> str:
-    """The file of `loop.pt`'s values, one for each process.
+class Interruptible(TrainerCallback):
+    """While entered, SIGTERM and SIGUSR1 save and stop the training at the end of its update, all
+    processes of it where any was told. A checkpoint is asked for, too, when the last one is
+    `minutes` old.
 
-    >>> loop_name(0, 1), loop_name(3, 4)
-    ('loop.pt', 'loop_3.pt')
+    Slurm announces the end of a job's time with the signal of `--signal`, and a preemption or
+    `scancel` with SIGTERM.
+
+    `received` is the number of the last such signal, or 0. At the start it prints where a resumed
+    training goes on.
     """
-    return "loop.pt" if world_size == 1 else f"loop_{rank}.pt"
 
+    received = 0
 
-class Often(TrainerCallback):
-    """Ask for a checkpoint when the last one is `minutes` old."""
-
-    def __init__(self, minutes: float):
+    def __init__(self, minutes: float = math.inf):
         self.seconds, self.last = 60 * minutes, time.monotonic()
+
+    def __enter__(self) -> Interruptible:
+        self.previous = {number: signal.signal(number, self._note) for number in HEEDED}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _: object) -> None:
+        self.received = number
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:  # noqa: ARG002
+        if state.global_step and is_main():
+            print(f"resuming after update {state.global_step} of {state.max_steps}", flush=True)
 
     def on_step_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
         old = is_main() and time.monotonic() - self.last >= self.seconds
         control.should_save |= any_of(old, args)
+        if any_of(bool(self.received), args):
+            self.received = self.received or signal.SIGTERM
+            control.should_save = control.should_training_stop = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         self.last = time.monotonic()
@@ -204,8 +229,12 @@ class ExactTrainer(Trainer):
         """The files of a checkpoint that each process has of its own, by their names."""
         with tempfile.TemporaryDirectory() as folder:
             self._save_rng_state(folder)
-            torch.save(self._loop(), Path(folder) / loop_name(rank(), world_size()))
+            torch.save(self._loop(), self._loop_file(Path(folder)))
             return {file.name: file.read_bytes() for file in Path(folder).iterdir()}
+
+    def _loop_file(self, folder: Path) -> Path:
+        """Of this process."""
+        return folder / ("loop.pt" if world_size() == 1 else f"loop_{rank()}.pt")
 
     def _loop(self) -> dict[str, Any]:
         # Between two epochs nothing is read ahead, and the order of the next is not drawn yet.
@@ -223,16 +252,14 @@ class ExactTrainer(Trainer):
     ) -> tuple[int, int]:
         found = super()._init_training_state(max_steps, per_epoch, epochs, checkpoint, trial)
         if checkpoint is not None:
-            self.loop = torch.load(self._loop_file(Path(checkpoint)), weights_only=True)
+            own = self._loop_file(Path(checkpoint))
+            if not own.is_file():  # another number of processes has written: the first's
+                own = min(Path(checkpoint).glob("loop*.pt"))
+            self.loop = torch.load(own, weights_only=True)
             self.elapsed_before = self.loop["elapsed_s"]
             if best := self.state.best_global_step:  # the folder may have moved
                 self.state.best_model_checkpoint = str(self.store.path(best))
         return found
-
-    def _loop_file(self, checkpoint: Path) -> Path:
-        """This process's, or that of the first where another number of processes has written."""
-        own = checkpoint / loop_name(rank(), world_size())
-        return own if own.is_file() else min(checkpoint.glob("loop*.pt"))
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         """The library's; in one process after several, the first's."""
@@ -248,17 +275,14 @@ class ExactTrainer(Trainer):
         if self.state.global_step >= self.state.max_steps:  # killed after the last update
             self.control.should_training_stop = True
             return
-        if self.loop is None:
+        if (loop := self.loop) is None:
             self.epoch_start = torch.get_rng_state()
         else:
-            self._take_up(self.loop)
             self.loop = None
+            self.epoch_start = loop["epoch_start"]
+            torch.set_rng_state(self.epoch_start)  # the library's own follows once order is drawn
+            if self.batches.generator is not None:
+                self.batches.generator.set_state(loop["masks"])
+            self.sums = {name: x.to(self.args.device) for name, x in loop["sums"].items()}
+            self.count = loop["count"]
         super()._run_epoch(**kwargs)
-
-    def _take_up(self, loop: dict[str, Any]) -> None:
-        self.epoch_start = loop["epoch_start"]
-        torch.set_rng_state(self.epoch_start)  # the library goes on to its own once order is drawn
-        if self.batches.generator is not None:
-            self.batches.generator.set_state(loop["masks"])
-        self.sums = {name: total.to(self.args.device) for name, total in loop["sums"].items()}
-        self.count = loop["count"]

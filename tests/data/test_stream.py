@@ -14,15 +14,15 @@ from spikebert.data.unlabelled import make_unlabelled
 from spikebert.errors import UserError
 from spikebert.training.steps.distil import stage1
 from spikebert.training.steps.pretrain import train_tokenizer
-from spikebert.training.streaming import Stream
+from spikebert.training.tokenization import Stream
 from spikebert.utils.files import read_json
 
 # Peak memory in MiB above that of the imports.
 MEASURED = """
 import resource, sys
 from pathlib import Path
-import spikebert.training.streaming, spikebert.data.corpus, spikebert.data.sentence_store, torch
-from spikebert.training.tokenization import load_tokenizer
+import spikebert.data.corpus, spikebert.data.sentence_store, torch
+from spikebert.training.tokenization import Stream, load_tokenizer
 now = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 """
 
@@ -103,7 +103,7 @@ def test_memory_does_not_grow_with_the_text(tmp_path):
     train_tokenizer(lines[:500], 2000).save_pretrained(tmp_path / "tokenizer")
     code = MEASURED + (
         "tokenizer = load_tokenizer(sys.argv[2])\n"
-        "stream = spikebert.training.streaming.Stream(Path(sys.argv[1]), tokenizer, 32, 4096, 32)\n"
+        "stream = Stream(Path(sys.argv[1]), tokenizer, 32, 4096, 32)\n"
         "stream[0]; before = now()\n"
         "seen = sum(len(stream.__getitems__(b)) for b in stream.batches() if not b[0] % 40)\n"
         "print(seen, now() - before)"

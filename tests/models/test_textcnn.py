@@ -22,8 +22,8 @@ from spikebert.models.textcnn import (
     convert,
 )
 from spikebert.records.records import read_record
+from spikebert.training.steps.baselines import snn_textcnn, textcnn
 from spikebert.training.steps.pretrain import train_tokenizer
-from spikebert.training.steps.textcnn import snn_textcnn, textcnn
 from spikebert.training.tokenization import load_tokenizer
 from spikebert.utils.files import write_json
 

@@ -36,14 +36,14 @@ SLOWLY = """\
 import time
 from wrapt import register_post_import_hook
 
-def slow(callbacks):
-    plain = callbacks.Interruptible.on_step_end
+def slow(trainer):
+    plain = trainer.Interruptible.on_step_end
     def on_step_end(self, *args, **kwargs):
         time.sleep(0.4)
         return plain(self, *args, **kwargs)
-    callbacks.Interruptible.on_step_end = on_step_end
+    trainer.Interruptible.on_step_end = on_step_end
 
-register_post_import_hook(slow, "spikebert.training.callbacks")
+register_post_import_hook(slow, "spikebert.training.trainer")
 """
 
 

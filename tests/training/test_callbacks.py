@@ -6,7 +6,7 @@ import signal
 import pytest
 from transformers import TrainerControl, TrainerState
 
-from spikebert.training.callbacks import HEEDED, Interruptible
+from spikebert.training.trainer import HEEDED, Interruptible
 
 
 @pytest.mark.parametrize("number", HEEDED)

@@ -20,7 +20,7 @@ from spikebert.records.energy import read_energy
 from spikebert.records.records import write_record
 from spikebert.report.compressed_table import COLUMNS, compressed_table, write_compressed
 from spikebert.report.published import Published
-from spikebert.training.steps.finetune import finetune
+from spikebert.training.steps.direct import finetune
 from spikebert.training.steps.pretrain import train_tokenizer
 from spikebert.training.tokenization import load_tokenizer
 from spikebert.utils.files import write_json

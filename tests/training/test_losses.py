@@ -10,7 +10,7 @@ from spikebert.config import plugins
 from spikebert.config.settings import Stage2Settings
 from spikebert.errors import UserError
 from spikebert.training import losses
-from spikebert.training.distillation import TaskDistillation
+from spikebert.training.distillation import Distillation
 from spikebert.training.losses import (
     Alignment,
     align,
@@ -79,7 +79,10 @@ def test_label_loss_asks_the_teacher_on_augmented_rows():
 
 def test_alignment_leaves_padding_out_and_sums_over_pairs():
     torch.manual_seed(0)
-    alignment = Alignment(13, 7, student_layers=2, teacher_layers=3)
+    alignment = Alignment(
+        BertConfig(hidden_size=13, num_hidden_layers=2, num_attention_heads=1),
+        BertConfig(hidden_size=7, num_hidden_layers=3, num_attention_heads=1),
+    )
     student = [torch.randn(4, 2, 5, 13) for _ in range(2)]
     teacher = [torch.randn(2, 5, 7) for _ in range(3)]
     mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
@@ -111,7 +114,7 @@ def test_a_loss_of_ones_own_is_weighed_and_leaves_out_what_is_not_counted(monkey
     )
     student, teacher = (BertForSequenceClassification(config) for _ in range(2))
     settings = Stage2Settings(losses={"tokens": 0.5})
-    module = TaskDistillation(student, teacher, settings).train()
+    module = Distillation(student, teacher, settings).train()
     mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
     out = module(
         torch.ones(2, 3, dtype=torch.long),

@@ -28,12 +28,10 @@ from spikebert.report.accuracy_table import accuracy_table
 from spikebert.report.glue_table import glue_table
 from spikebert.training.distillation import Classifier, types_for
 from spikebert.training.losses import gold_loss, label_loss, logits_loss
-from spikebert.training.steps.direct import direct
+from spikebert.training.steps.baselines import snn_textcnn, textcnn, tfidf
+from spikebert.training.steps.direct import direct, finetune
 from spikebert.training.steps.distil import stage2
-from spikebert.training.steps.finetune import finetune
 from spikebert.training.steps.pretrain import pretrain
-from spikebert.training.steps.textcnn import snn_textcnn, textcnn
-from spikebert.training.steps.tfidf import tfidf
 from spikebert.training.teacher_cache import Cache
 from spikebert.utils.files import write_json
 
@@ -236,7 +234,7 @@ def test_direct_and_tfidf_predict_scores(work, tmp_path):
     with pytest.raises(UserError, match="one score"):
         early_exit_curve(tmp_path / "direct", work / "scored", "dev", [0.5])
     floor = tfidf(
-        TfidfSettings(), work / "scored", "en", run("scored", "tfidf"),
+        TfidfSettings(), work / "scored", run("scored", "tfidf"),
         tmp_path / "scored.tfidf.base.s1.json", tmp_path / "t.csv",
     )  # fmt: skip
     assert floor.accuracy_test is None

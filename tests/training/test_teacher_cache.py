@@ -9,14 +9,16 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
+from spikebert.config.settings import Stage1Settings, TrainingSettings
+from spikebert.training.distillation import Distillation
 from spikebert.training.teacher_cache import Cache, ask, size_bytes
 
 LENGTHS = (5, 3, 11, 7, 2)
 
 
-def teacher(kind=BertForSequenceClassification):
+def teacher(kind=BertForSequenceClassification, layers=3):
     torch.manual_seed(0)
-    shape = {"hidden_size": 26, "num_hidden_layers": 3, "num_attention_heads": 2}
+    shape = {"hidden_size": 26, "num_hidden_layers": layers, "num_attention_heads": 2}
     return kind(BertConfig(vocab_size=37, intermediate_size=13, **shape)).eval()
 
 
@@ -44,14 +46,16 @@ def entries(folder):
 
 
 def asked(folder, encode=examples, kind=BertForSequenceClassification, limit=10**6, name="a"):
-    return ask(Cache(folder, limit), {"text": name}, teacher(kind), encode, collate, [1, 3], False)
+    module = Distillation(teacher(layers=2), teacher(kind), Stage1Settings())
+    settings = TrainingSettings(precision="fp32")
+    return ask(Cache(folder, limit), module, encode, collate, {"text": name}, settings)[0]
 
 
 def test_states_and_logits_are_the_teachers(tmp_path):
     taught, rows, model = asked(tmp_path), examples(), teacher()
-    assert taught.layers == [0, 1, 3]
+    assert taught.layers == [0, 2, 3]
     states = taught.states([2, 0], 11)
-    assert states[2] is None
+    assert states[1] is None
     with torch.no_grad():
         for place, row in enumerate((2, 0)):
             out = model(**collate([rows[row]]), output_hidden_states=True)
@@ -68,7 +72,7 @@ def test_states_and_logits_are_the_teachers(tmp_path):
 
 def test_a_batch_brings_what_was_said_of_its_rows(tmp_path):
     taught, rows = asked(tmp_path), examples()
-    batch = taught.collator(collate)([taught.examples[1], taught.examples[3]])
+    batch = taught.collator(collate)([taught[1], taught[3]])
     assert batch["input_ids"].shape == (2, 7)
     assert torch.equal(batch["teacher_logits"], taught.logits[[1, 3]])
     assert torch.equal(batch["states"][3], taught.states([1, 3], 7)[3])
@@ -84,8 +88,8 @@ def test_examples_are_kept_as_they_were(tmp_path, labels, pairs):
             example["token_type_ids"] = [0] + [1] * (LENGTHS[row] - 1)
         if labels:
             example["labels"] = labels[row]
-    first = asked(tmp_path, lambda: made).examples
-    again = asked(tmp_path, None).examples  # not encoded again
+    first = asked(tmp_path, lambda: made)
+    again = asked(tmp_path, None)  # not encoded again
     for found in (first, again):
         assert len(found) == len(made)
         assert repr(list(found)) == repr([e | {"row": i} for i, e in enumerate(made)])
@@ -94,13 +98,13 @@ def test_examples_are_kept_as_they_were(tmp_path, labels, pairs):
 
 
 def test_an_entry_without_tokens_is_made_again(tmp_path):
-    whole = list(asked(tmp_path).examples)
+    whole = list(asked(tmp_path))
     (entry,) = tmp_path.glob("*/taught.json")
     ids = entry.with_name("input_ids.npy")
     np.save(ids, np.load(ids)[:-1])
-    assert list(asked(tmp_path).examples) == whole
+    assert list(asked(tmp_path)) == whole
     ids.unlink()
-    assert list(asked(tmp_path).examples) == whole
+    assert list(asked(tmp_path)) == whole
 
 
 def test_an_encoder_has_no_logits(tmp_path):
@@ -117,7 +121,7 @@ def test_the_teacher_is_asked_once(tmp_path, monkeypatch):
 def test_text_that_would_not_fit_is_not_kept(tmp_path):
     size = size_bytes(examples(), 3, 26)
     assert size == 2 * 3 * 26 * sum(LENGTHS)
-    assert asked(tmp_path, limit=size - 1) is None
+    assert asked(tmp_path, limit=size - 1) == examples()
     assert not entries(tmp_path)
 
 
@@ -170,4 +174,4 @@ def test_a_job_that_dies_leaves_nothing_that_looks_whole(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             asked(tmp_path)
     assert not entries(tmp_path)
-    assert asked(tmp_path) is not None
+    assert asked(tmp_path).logits is not None

@@ -13,9 +13,11 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
+from spikebert.config.settings import Stage1Settings, TrainingSettings
 from spikebert.data import download as sources
 from spikebert.kernels import ops as kernel
 from spikebert.kernels.build import compiler
+from spikebert.training.distillation import Distillation
 from spikebert.training.teacher_cache import Cache, ask
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -30,7 +32,6 @@ SPEC = {
     "sha256": hashlib.sha256(BODY).hexdigest(),
 }
 LENGTHS = tuple(range(2, 34))
-LAYERS = [1, 2]
 
 
 def at_once(work, count, *rounds):
@@ -157,13 +158,16 @@ def taught(folder, names, limit=10**7, pause=0.0):
     """Digests of what is kept under each name in turn; a slow teacher pauses before it speaks."""
     torch.manual_seed(0)
     shape = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
-    model = BertForSequenceClassification(BertConfig(vocab_size=37, intermediate_size=8, **shape))
+    config = BertConfig(vocab_size=37, intermediate_size=8, **shape)
+    model = BertForSequenceClassification(config)
+    module = Distillation(BertForSequenceClassification(config), model, Stage1Settings())
+    settings = TrainingSettings(precision="fp32")
     if pause:
         model.register_forward_pre_hook(lambda *_: time.sleep(pause))
     found = []
     for name in names:
-        kept = ask(Cache(folder, limit), {"text": name}, model, examples, collate, LAYERS, False)
-        assert kept is not None
+        cache = Cache(folder, limit)
+        kept, _ = ask(cache, module, examples, collate, {"text": name}, settings)
         found.append(hashlib.sha256(kept.features.tobytes()).hexdigest())
     return found
 
@@ -186,7 +190,7 @@ def test_entries_that_push_one_another_out_are_never_read_half(tmp_path):
 def test_an_entry_killed_in_the_middle_is_made_again(tmp_path):
     for _ in range(3):
         killed_when(
-            lambda: any(tmp_path.glob(".*/*/features.bin")), taught, tmp_path, ["a"], 10**7, 5.0
+            lambda: any(tmp_path.glob(".*/*/features.npy")), taught, tmp_path, ["a"], 10**7, 5.0
         )
         assert not list(tmp_path.glob("*/taught.json"))
     ((first, second),) = at_once(taught, 2, (tmp_path, ["a"]))
@@ -196,7 +200,7 @@ def test_an_entry_killed_in_the_middle_is_made_again(tmp_path):
 
 def test_a_cut_entry_is_made_again(tmp_path):
     expected = taught(tmp_path, ["a"])
-    (features,) = tmp_path.glob("*/features.bin")
+    (features,) = tmp_path.glob("*/features.npy")
     features.write_bytes(features.read_bytes()[:-2])
     assert taught(tmp_path, ["a"]) == expected
     (about,) = tmp_path.glob("*/taught.json")

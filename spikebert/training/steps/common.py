@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, set_seed
 
 from ...config.datasets import ACCURACY, SPLITS, metric_of
 from ...config.plan import Run
+from ...config.registry import MODELS
 from ...config.settings import TrainingSettings, digest
 from ...data.corpus import AGAIN, read_classes, read_labelled, read_stats
 from ...errors import UserError
@@ -23,10 +25,10 @@ from ...utils.distributed import is_main
 from ...utils.files import atomic_folder
 from ...utils.provenance import COMMIT, hardware, peak_rss_bytes, versions
 from ..checkpoints import checkpoint_folder
-from ..distillation import Classifier, PretrainingDistillation, TaskDistillation
-from ..loop import FitResult, answers, fit, predict_logits, use_bf16
+from ..distillation import Classifier, Distillation
+from ..loop import FitResult, answers, fit, predict_logits
 from ..teacher_cache import Cache, Collate, Example, ask
-from ..tokenization import collator, encode
+from ..tokenization import collator, encode, load_tokenizer
 
 TOLD = ("id", "dataset", "source", "model", "variant", "seed")  # of a run, by its record
 
@@ -48,15 +50,15 @@ class Corpus:
         stats = read_stats(folder)
         labels = read_classes(folder)
         metric = metric_of(stats)
-        train, dev, test = (read_labelled(folder, split, labels) for split in SPLITS)
-        for split, rows in zip(SPLITS, (train, dev, test), strict=True):
+        splits = {split: read_labelled(folder, split, labels) for split in SPLITS}
+        for split, rows in splits.items():
             if not rows:
                 raise UserError(
                     f"split {split} of {folder}", expected="rows", got="none", fix=AGAIN
                 )
-        files = [folder / f"{split}.jsonl" for split in SPLITS]
-        parts = [tree_digest(file) for file in files] + ([metric] if metric != ACCURACY else [])
-        return cls(train, dev, test, labels, digest(parts), metric)
+        parts = [tree_digest(folder / f"{split}.jsonl") for split in SPLITS]
+        parts += [metric] if metric != ACCURACY else []
+        return cls(**splits, labels=labels, digest=digest(parts), metric=metric)
 
     @property
     def num_labels(self) -> int:
@@ -66,14 +68,10 @@ class Corpus:
     @property
     def label_names(self) -> dict[str, Any]:
         """The arguments of a Hugging Face configuration that name the classes."""
-        if self.labels is None:
-            names = {"id2label": {0: "score"}, "label2id": {"score": 0}}
-            return {"num_labels": 1, "problem_type": "regression", **names}
-        return {
-            "num_labels": len(self.labels),
-            "id2label": dict(enumerate(self.labels)),
-            "label2id": {name: i for i, name in enumerate(self.labels)},
-        }
+        names = dict(enumerate(self.labels or ["score"]))
+        arguments: dict[str, Any] = {} if self.labels else {"problem_type": "regression"}
+        by_name = {name: i for i, name in names.items()}
+        return arguments | {"num_labels": len(names), "id2label": names, "label2id": by_name}
 
 
 @dataclass(frozen=True)
@@ -86,156 +84,140 @@ class Outputs:
     predictions: Path
 
 
-@dataclass(frozen=True)
-class Training:
-    """One training on labelled rows, all made ready."""
+class Task:
+    """A run's training on labelled rows: seeded, its rows and its tokenizer read.
 
-    run: Run
-    corpus: Corpus
-    outputs: Outputs
-    model: PreTrainedModel  # what is selected, saved and evaluated
-    tokenizer: PreTrainedTokenizerBase
-    settings: TrainingSettings
-    described: dict[str, Any]  # the settings as the record states them
-    inputs: dict[str, str]  # digests of the files that it reads
-    distillation: TaskDistillation | None = None  # the model beside its teacher, if it has one
-    rows: Sequence[dict[str, Any]] | None = None  # to train on, where not those of the corpus
-    cache: Cache | None = None  # of the teacher's answers to these rows
-    upstream: dict[str, Any] = field(default_factory=dict)  # what it began with, for the record
-
-
-def train_and_save(work: Training) -> Record | None:
-    """Train, then save the model with its tokenizer, evaluate it, and write predictions and record.
-
-    Of several processes the first does all but the training, and the others have no record to
-    return.
+    A step makes the model, whose random draws come next, and calls `train`.
     """
-    run, corpus, settings, tokenizer = work.run, work.corpus, work.settings, work.tokenizer
-    rows = corpus.train if work.rows is None else work.rows
-    module = work.distillation or Classifier(work.model)
-    collate: Collate = collator(tokenizer)
-    encoded = functools.partial(encode, rows, tokenizer, settings.max_length)
-    told = {name: getattr(run, name) for name in (*TOLD, "teacher")}
-    stated = work.described | ({"plugins": dict(run.plugins)} if run.plugins else {})
-    identity = {"run": told, "settings": stated, **work.inputs}
-    with checkpoint_folder(work.outputs.checkpoints, identity) as store:
-        if work.cache and work.distillation:
-            asked = {"text": work.inputs["augmented"], "teacher": work.inputs["teacher"]}
-            examples, feed = with_teacher_cache(
-                work.cache, work.distillation, encoded, collate, asked, settings
+
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        corpus_dir: Path,
+        tokenizer_dir: Path,
+        run: Run,
+        outputs: Outputs,
+    ):
+        set_seed(run.seed)
+        self.settings, self.run, self.outputs = settings, run, outputs
+        self.corpus = Corpus.read(corpus_dir)
+        self.tokenizer = load_tokenizer(tokenizer_dir)
+        self.collate: Collate = collator(self.tokenizer)
+
+    def own(self) -> dict[str, Any]:
+        """The settings of the step, as the record states them."""
+        return {MODELS[self.run.model].step: dataclasses.asdict(self.settings)}
+
+    def train(
+        self,
+        model: PreTrainedModel,
+        files: dict[str, Path],
+        described: dict[str, Any] | None = None,
+        upstream: dict[str, Any] | None = None,
+        distillation: Distillation | None = None,
+        rows: list[dict[str, Any]] | None = None,
+        cache: Cache | None = None,
+    ) -> Record | None:
+        """Train, then save the model with its tokenizer, evaluate it, and write predictions and
+        record.
+
+        Args:
+            model: what is selected, saved and evaluated.
+            files: that it was made from, beside the corpus.
+            described: the settings as the record states them, where not the step's alone.
+            upstream: what the model began with, for the record.
+            distillation: the model beside its teacher, if it has one.
+            rows: to train on, where not those of the corpus.
+            cache: of the teacher's answers to these rows.
+
+        Of several processes the first does all but the training, and the others have no record to
+        return.
+        """
+        run, corpus, settings = self.run, self.corpus, self.settings
+        rows = corpus.train if rows is None else rows
+        told = {name: getattr(run, name) for name in (*TOLD, "teacher")}
+        stated = self.own() if described is None else described
+        stated |= {"plugins": dict(run.plugins)} if run.plugins else {}
+        inputs = {name: tree_digest(path) for name, path in files.items()}
+        identity = {"run": told, "settings": stated, "corpus": corpus.digest, **inputs}
+        with checkpoint_folder(self.outputs.checkpoints, identity) as store:
+            encoded = functools.partial(self.encode, rows)
+            if distillation:
+                asked = {"text": inputs["augmented"], "teacher": inputs["teacher"]}
+                examples, feed = ask(cache, distillation, encoded, self.collate, asked, settings)
+            else:
+                examples, feed = encoded(), self.collate
+            dev = self.encode(corpus.dev)
+            module = distillation or Classifier(model)
+            fitted = fit(module, examples, dev, feed, settings, run.seed, store, corpus.metric)
+            if not is_main():
+                return None
+            on_dev, on_test = (
+                answers(predict_logits(Classifier(model), split, self.collate)).tolist()
+                for split in (dev, self.encode(corpus.test))
             )
-        else:
-            examples, feed = encoded(), collate
-        dev = encode(corpus.dev, tokenizer, settings.max_length)
-        fitted = fit(module, examples, dev, feed, settings, run.seed, store, corpus.metric)
-        if not is_main():
-            return None
-        on_dev, _ = evaluate_split(work, "dev", collate)
-        on_test, predictions = evaluate_split(work, "test", collate)
-        record = build_record(
-            run,
-            corpus,
-            fitted,
-            stated,
-            on_dev | on_test,
-            n_train=len(rows),
-            parameters=sum(p.numel() for p in work.model.parameters()),
-            upstream={"teacher": run.teacher, **work.upstream},
-        )
-        with atomic_folder(work.outputs.out) as part:
-            work.model.save_pretrained(part)
-            tokenizer.save_pretrained(part)
-        save_predictions(work.outputs.predictions, corpus, predictions)
-        write_record(work.outputs.record, record)
-    return record
+            with atomic_folder(self.outputs.out) as part:
+                model.save_pretrained(part)
+                self.tokenizer.save_pretrained(part)
+            return write_results(
+                run,
+                corpus,
+                fitted,
+                stated,
+                on_dev,
+                on_test,
+                self.outputs.record,
+                self.outputs.predictions,
+                n_train=len(rows),
+                parameters=sum(p.numel() for p in model.parameters()),
+                upstream={"teacher": run.teacher, **(upstream or {})},
+            )
+
+    def encode(self, rows: Sequence[dict[str, Any]]) -> list[Example]:
+        return encode(rows, self.tokenizer, self.settings.max_length)
 
 
-def with_teacher_cache(
-    cache: Cache,
-    module: PretrainingDistillation | TaskDistillation,
-    encoded: Callable[[], list[Example]],
-    collate: Collate,
-    inputs: dict[str, str],
-    settings: TrainingSettings,
-) -> tuple[Sequence[Example], Collate]:
-    """The examples for training and a collator whose batches bring what the teacher says of them.
-
-    What the cache holds is not encoded again. Where the rows do not fit in it, these are the
-    examples as `encoded` gives them, and `collate`. `inputs` holds the digests of rows and teacher.
-    """
-    encoded = functools.cache(encoded)
-    bf16 = use_bf16(settings.precision)
-    entry = ask(
-        cache,
-        {**inputs, "max_length": settings.max_length, "bf16": bf16},
-        module.teacher,
-        encoded,
-        collate,
-        [layer for _, layer in module.alignment.pairs],
-        bf16,
-    )
-    return (encoded(), collate) if entry is None else (entry.examples, entry.collator(collate))
-
-
-def evaluate_split(
-    work: Training, split: str, collate: Collate
-) -> tuple[dict[str, Any], list[float]]:
-    """What the record says of a split, and the predictions on its rows."""
-    rows = getattr(work.corpus, split)
-    examples = encode(rows, work.tokenizer, work.settings.max_length)
-    logits = predict_logits(Classifier(work.model), examples, collate)
-    predictions: list[float] = answers(logits).tolist()
-    return scored(work.corpus, split, predictions), predictions
-
-
-def scored(corpus: Corpus, split: str, predictions: Sequence[float]) -> dict[str, Any]:
-    """The fields of a record that say how good predictions on a split are."""
-    labels = [row["label"] for row in getattr(corpus, split)]
-    right = sum(p == label for p, label in zip(predictions, labels, strict=True)) / len(labels)
-    fields: dict[str, Any] = {f"accuracy_{split}": None if corpus.labels is None else right}
-    if corpus.metric != ACCURACY:
-        values = scores(corpus.metric, labels, predictions)
-        fields |= {"metric": corpus.metric, f"metrics_{split}": values}
-    return fields
-
-
-def build_record(
+def write_results(
     run: Run,
     corpus: Corpus,
     fitted: FitResult,
     settings: dict[str, Any],
-    scored: dict[str, Any],
-    *,
-    n_train: int,
-    parameters: int,
-    upstream: dict[str, Any],
+    on_dev: list[float],
+    on_test: list[float],
+    record_file: Path,
+    predictions_file: Path,
+    **more: Any,
 ) -> Record:
-    """The record of a run: what was asked for, what it cost, and how good it is."""
+    """Write predictions and record of a run: what was asked for, what it cost, and how good it is.
+
+    `more` is of the record, by name.
+    """
     if "augment" in run.settings:
         settings = {**settings, "augment": dict(run.settings["augment"])}
-    return Record(
+    for split, rows, predictions in (("dev", corpus.dev, on_dev), ("test", corpus.test, on_test)):
+        labels = [row["label"] for row in rows]
+        right = sum(p == label for p, label in zip(predictions, labels, strict=True)) / len(labels)
+        more[f"accuracy_{split}"] = None if corpus.labels is None else right
+        if corpus.metric != ACCURACY:
+            more["metric"] = corpus.metric
+            more[f"metrics_{split}"] = scores(corpus.metric, labels, predictions)
+    record = Record(
         **{name: getattr(run, name) for name in TOLD},
-        **scored,
-        n_train=n_train,
+        **more,
         n_dev=len(corpus.dev),
         n_test=len(corpus.test),
         steps=fitted.steps,
         tokens=fitted.tokens,
         wall_s=round(fitted.wall_s, 3),
-        samples_per_s=round(fitted.samples_per_s, 3),
+        samples_per_s=round(fitted.samples / max(fitted.wall_s, 1e-9), 3),
         peak_rss_bytes=peak_rss_bytes(),
-        parameters=parameters,
         settings=settings,
         settings_digest=digest(settings),
         versions=versions(),
         commit=COMMIT,
         hardware=hardware(),
         history=fitted.history,
-        upstream=upstream,
     )
-
-
-def save_predictions(path: Path, corpus: Corpus, predictions: Sequence[float]) -> None:
-    """Predictions on the test rows, beside their labels."""
-    ids, labels = ([row[name] for row in corpus.test] for name in ("id", "label"))
-    write_predictions(path, ids, labels, predictions)
+    write_predictions(predictions_file, [row["id"] for row in corpus.test], labels, on_test)
+    write_record(record_file, record)
+    return record

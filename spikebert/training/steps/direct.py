@@ -1,32 +1,26 @@
-"""Direct training on the labels alone: the student, a dense BERT of its shape, or the model of a
-plugin."""
+"""Training on the labels alone: of a pre-trained BERT, a student or a dense BERT of its shape at
+random, or the model of a plugin."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    PreTrainedModel,
-    set_seed,
-)
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
 from ...config.plan import Run
 from ...config.plugins import needed, register
 from ...config.registry import MODELS, ModelSpec
 from ...config.schema import SECTIONS, add_model
-from ...config.settings import DirectSettings, ModelSettings, TrainingSettings
+from ...config.settings import DirectSettings, FineTuneSettings, ModelSettings, TrainingSettings
 from ...errors import UserError
+from ...models.loading import HEAD, load_model
 from ...models.students import describe, new_student
 from ...records.records import Record
-from ...utils.checksums import tree_digest
-from ..tokenization import load_tokenizer, tokenizer_file
-from .common import Corpus, Outputs, Training, train_and_save
+from ..tokenization import tokenizer_file
+from .common import Outputs, Task
 
 # Of plugins, by the name of the model: (settings, tokenizer, **labels) -> a classifier at random;
 # `labels` are the arguments of its Hugging Face configuration that name the classes.
@@ -73,61 +67,37 @@ def register_model(
 
 
 def registered(
-    settings: TrainingSettings, corpus_dir: Path, tokenizer_dir: Path, run: Run, outputs: Outputs
+    settings: TrainingSettings, corpus: Path, bert: Path, run: Run, outputs: Outputs
 ) -> Record | None:
     """Train the model of a plugin from random weights."""
-
-    def build(tokenizer: Any, **labels: Any) -> PreTrainedModel:
-        model = BUILDERS[run.model](settings, tokenizer, **labels)
-        model.config.plugins = needed("model", [run.model])
-        return model
-
-    return _train(build, settings, {}, corpus_dir, tokenizer_dir, run, outputs)
+    task = Task(settings, corpus, bert, run, outputs)
+    model = BUILDERS[run.model](settings, task.tokenizer, **task.corpus.label_names)
+    model.config.plugins = needed("model", [run.model])
+    return task.train(model, {"tokenizer": tokenizer_file(bert)})
 
 
 def direct(
     model: ModelSettings,
     settings: DirectSettings,
-    corpus_dir: Path,
-    tokenizer_dir: Path,
+    corpus: Path,
+    bert: Path,
     run: Run,
     outputs: Outputs,
 ) -> Record | None:
     """Train a student from random weights, dense where the model of the run is."""
     dense = MODELS[run.model].dense
-
-    def build(tokenizer: Any, **labels: Any) -> PreTrainedModel:
-        config = new_student(model, tokenizer, dense, **labels)
-        return AutoModelForSequenceClassification.from_config(config)
-
-    described = {"model": describe(model, dense)}
-    return _train(build, settings, described, corpus_dir, tokenizer_dir, run, outputs)
+    task = Task(settings, corpus, bert, run, outputs)
+    config = new_student(model, task.tokenizer, dense, **task.corpus.label_names)
+    student = AutoModelForSequenceClassification.from_config(config)
+    described = {"model": describe(model, dense), **task.own()}
+    return task.train(student, {"tokenizer": tokenizer_file(bert)}, described)
 
 
-def _train(
-    build: Callable[..., PreTrainedModel],
-    settings: TrainingSettings,
-    described: dict[str, Any],
-    corpus_dir: Path,
-    tokenizer_dir: Path,
-    run: Run,
-    outputs: Outputs,
+def finetune(
+    settings: FineTuneSettings, corpus: Path, bert: Path, run: Run, outputs: Outputs
 ) -> Record | None:
-    set_seed(run.seed)
-    corpus = Corpus.read(corpus_dir)
-    tokenizer = load_tokenizer(tokenizer_dir)
-    return train_and_save(
-        Training(
-            run,
-            corpus,
-            outputs,
-            build(tokenizer, **corpus.label_names),
-            tokenizer,
-            settings,
-            described={**described, MODELS[run.model].step: dataclasses.asdict(settings)},
-            inputs={
-                "corpus": corpus.digest,
-                "tokenizer": tree_digest(tokenizer_file(tokenizer_dir)),
-            },
-        )
-    )
+    """Fine-tune the BERT in `bert`, which may be a compressed one."""
+    task = Task(settings, corpus, bert, run, outputs)
+    labels = task.corpus.label_names
+    model = load_model(AutoModelForSequenceClassification, bert, new=HEAD, **labels)
+    return task.train(model, {"teacher": bert})

@@ -13,12 +13,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification, PreTrain
 
 from ...config.plan import Run
 from ...config.registry import MODELS
-from ...config.settings import (
-    DenseStage1Settings,
-    ModelSettings,
-    Stage1Settings,
-    Stage2Settings,
-)
+from ...config.settings import DenseStage1Settings, ModelSettings, Stage1Settings, Stage2Settings
 from ...data.corpus import read_rows
 from ...errors import UserError
 from ...models.loading import POOLER, load_model
@@ -28,24 +23,18 @@ from ...utils.checksums import tree_digest
 from ...utils.distributed import is_main
 from ...utils.files import atomic_folder, read_json, write_json
 from ..checkpoints import checkpoint_folder
-from ..distillation import (
-    PretrainingDistillation,
-    TaskDistillation,
-    check_same_model,
-    copy_embeddings,
-)
+from ..distillation import Distillation, check_same_model, copy_embeddings
 from ..loop import fit
-from ..streaming import Stream
-from ..teacher_cache import Cache, Collate, Example
-from ..tokenization import collator, encode, load_tokenizer
-from .common import Corpus, Outputs, Training, train_and_save, with_teacher_cache
+from ..teacher_cache import Cache, Collate, Example, ask
+from ..tokenization import Stream, collator, encode, load_tokenizer
+from .common import Outputs, Task
 
 
 def stage1(
     model: ModelSettings,
     settings: Stage1Settings,
     text: Path,
-    teacher_dir: Path,
+    bert: Path,
     checkpoints: Path,
     out: Path,
     cache: Cache | None = None,
@@ -56,8 +45,8 @@ def stage1(
     The rows of `text` stand in the order of hashes, so the first `max_sentences` are a sample.
     """
     set_seed(settings.seed)
-    tokenizer = load_tokenizer(teacher_dir)
-    teacher = load_model(AutoModel, teacher_dir, new=POOLER)
+    tokenizer = load_tokenizer(bert)
+    teacher = load_model(AutoModel, bert, new=POOLER)
     dense = isinstance(settings, DenseStage1Settings)
     step = "dense_stage1" if dense else "stage1"
     student = AutoModel.from_config(new_student(model, tokenizer, dense))
@@ -65,9 +54,9 @@ def stage1(
         config = student.config
         scale = (None,) if dense else (config.embedding_std, config.embedding_mean)
         copy_embeddings(student, teacher, *scale)
-    module = PretrainingDistillation(student, teacher, settings)
+    module = Distillation(student, teacher, settings)
     described = {"model": describe(model, dense), step: dataclasses.asdict(settings)}
-    inputs = {"text": tree_digest(text), "teacher": tree_digest(teacher_dir)}
+    inputs = {"text": tree_digest(text), "teacher": tree_digest(bert)}
     if settings.max_sentences:  # the teacher's kept answers are those to fewer rows
         inputs["max_sentences"] = str(settings.max_sentences)
 
@@ -87,12 +76,8 @@ def stage1(
                 settings.batch_size,
                 settings.max_sentences,
             )
-        elif cache:
-            examples, collate = with_teacher_cache(
-                cache, module, encoded, collate, inputs, settings
-            )
         else:
-            examples = encoded()
+            examples, collate = ask(cache, module, encoded, collate, inputs, settings)
         fitted = fit(module, examples, None, collate, settings, settings.seed, store)
         if not is_main():
             return
@@ -106,63 +91,43 @@ def stage1(
 def stage2(
     model: ModelSettings,
     settings: Stage2Settings,
-    corpus_dir: Path,
+    corpus: Path,
     augmented: Path,
-    teacher_dir: Path,
-    stage1_dir: Path | None,
+    parent: Path,
+    stage1: Path | None,
     run: Run,
     outputs: Outputs,
     cache: Cache | None = None,
 ) -> Record | None:
-    """Task distillation, from stage 1's student or, without `stage1_dir`, from random weights. The
+    """Task distillation, from stage 1's student or, without `stage1`, from random weights. The
     student is dense where the model of the run is."""
-    set_seed(run.seed)
-    corpus = Corpus.read(corpus_dir)
-    tokenizer = load_tokenizer(teacher_dir)
-    teacher = load_model(AutoModelForSequenceClassification, teacher_dir)
-    if teacher.config.num_labels != corpus.num_labels:
+    task = Task(settings, corpus, parent, run, outputs)
+    labels = task.corpus.label_names
+    teacher = load_model(AutoModelForSequenceClassification, parent)
+    if teacher.config.num_labels != task.corpus.num_labels:
         raise UserError(
-            f"teacher in {teacher_dir}",
+            f"teacher in {parent}",
             expected="one score"
-            if corpus.labels is None
-            else f"{corpus.num_labels} classes, those of {run.dataset}",
+            if task.corpus.labels is None
+            else f"{task.corpus.num_labels} classes, those of {run.dataset}",
             got=teacher.config.num_labels,
             fix="fine-tune a teacher on this set",
         )
-    spec = MODELS[run.model]
-    config = new_student(model, tokenizer, spec.dense, **corpus.label_names)
+    dense = MODELS[run.model].dense
+    config = new_student(model, task.tokenizer, dense, **labels)
     student = AutoModelForSequenceClassification.from_config(config)
-    module = TaskDistillation(student, teacher, settings)
-    described = {"model": describe(model, spec.dense), spec.step: dataclasses.asdict(settings)}
-    inputs = {
-        "corpus": corpus.digest,
-        "augmented": tree_digest(augmented),
-        "teacher": tree_digest(teacher_dir),
-    }
-    upstream = {}
-    if stage1_dir is not None:
-        load_stage1(student, module.alignment, stage1_dir)
-        inputs["stage1"] = tree_digest(stage1_dir)
-        first = read_json(stage1_dir / "training.json", fix="run stage 1 again")
+    module = Distillation(student, teacher, settings)
+    described = {"model": describe(model, dense), **task.own()}
+    files, upstream = {"augmented": augmented, "teacher": parent}, {}
+    if stage1 is not None:
+        load_stage1(student, module.alignment, stage1)
+        files["stage1"] = stage1
+        first = read_json(stage1 / "training.json", fix="run stage 1 again")
         described |= {name: first[name] for name in first if name.endswith("stage1")}
-        cost = {name: first[name] for name in ("steps", "tokens", "wall_s", "samples")}
-        upstream = {"stage1": cost}
-    return train_and_save(
-        Training(
-            run,
-            corpus,
-            outputs,
-            student,
-            tokenizer,
-            settings,
-            described,
-            inputs,
-            distillation=module,
-            rows=read_rows(augmented),
-            cache=cache,
-            upstream=upstream,
-        )
-    )
+        upstream = {
+            "stage1": {name: first[name] for name in ("steps", "tokens", "wall_s", "samples")}
+        }
+    return task.train(student, files, described, upstream, module, read_rows(augmented), cache)
 
 
 def load_stage1(student: PreTrainedModel, alignment: nn.Module, folder: Path) -> None:
