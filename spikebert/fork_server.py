@@ -35,6 +35,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO, Any
 
 VARIABLE = "SPIKEBERT_FORK_SERVER"
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
@@ -109,134 +110,127 @@ def _import_all() -> bool:
     return torch.version.cuda is None and torch.version.hip is None
 
 
-class _Server:
-    """The open requests, by the socket of each and the process that runs it."""
+def _serve(path: str, at_first: dict[str, str]) -> list[str] | None:
+    """Until the standard input and the last job have ended: None. In a copy, its arguments.
 
-    def __init__(self, path: str, at_first: dict[str, str]):
-        self.at_first = at_first  # the environment before the imports
-        self.by_imports = {k: v for k, v in os.environ.items() if at_first.get(k) != v}
-        self.sockets: dict[int, socket.socket] = {}
-        self.events = selectors.DefaultSelector()
-        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.listener.bind(path)
-        self.listener.listen(64)
-        self.ended, tell = socket.socketpair()  # a byte for every child that has ended
-        for end_of in (self.ended, tell):
-            end_of.setblocking(False)
-        self.tell = tell
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(tell.fileno(), warn_on_full_buffer=False)
-        for stream in (self.listener, self.ended, sys.stdin):
-            self.events.register(stream, selectors.EVENT_READ)
-
-    def serve(self) -> list[str] | None:
-        """Until the standard input and the last job have ended: None. In a copy, its arguments."""
-        wanted = True
-        while wanted or self.sockets:
-            ready = {key.fileobj: key.data for key, _ in self.events.select()}
-            for client in ready.keys() - {self.listener, self.ended, sys.stdin}:
-                self._pass_on(ready[client])
-            if self.ended in ready:
-                self._reap()
-            if sys.stdin in ready:  # nobody writes there: whoever started this is gone
-                wanted = False
-                self.events.unregister(sys.stdin)
-                self.events.unregister(self.listener)
-                self.listener.close()
-            elif self.listener in ready:
-                arguments = self._begin()
+    `at_first` is the environment before the imports.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(path)
+    listener.listen(64)
+    # The caller's socket, and the process whose end makes the file of a job readable.
+    events = selectors.DefaultSelector()
+    for stream in (listener, sys.stdin):
+        events.register(stream, selectors.EVENT_READ)
+    while events.get_map():
+        for key, _ in events.select():
+            source: Any = key.fileobj
+            if source is sys.stdin:  # nobody writes there: whoever started this is gone
+                events.unregister(sys.stdin)
+                events.unregister(listener)
+                listener.close()
+            elif source.fileno() < 0:  # closed by an event before this one
+                continue
+            elif source is listener:
+                arguments = _begin(listener, events, at_first)
                 if arguments is not None:
                     return arguments
-        return None
+            elif isinstance(source, socket.socket):
+                _pass_on(source, key.data, events)
+            else:
+                child, client = key.data
+                _finish(source, child, client, events)
+    return None
 
-    def _begin(self) -> list[str] | None:
-        client, _ = self.listener.accept()
-        request, streams, _, _ = socket.recv_fds(client, LARGEST, 3)
-        try:
-            surroundings, job = json.loads(request)
-            fits = surroundings == _surroundings(self.at_first) and len(streams) == 3
-        except ValueError:  # cut off, or nothing at all
-            fits = False
+
+def _begin(
+    listener: socket.socket, events: selectors.BaseSelector, at_first: dict[str, str]
+) -> list[str] | None:
+    client, _ = listener.accept()
+    request, streams, _, _ = socket.recv_fds(client, LARGEST, 3)
+    try:
+        surroundings, job = json.loads(request)
+        fits = surroundings == _surroundings(at_first) and len(streams) == 3
+    except ValueError:  # cut off, or nothing at all
+        fits = False
+    with contextlib.suppress(OSError):
+        client.send(b"y" if fits else b"n")
+    if not fits:
+        client.close()
+    elif child := os.fork():
         with contextlib.suppress(OSError):
-            client.send(b"y" if fits else b"n")
-        if not fits:
-            client.close()
-        elif child := os.fork():
-            with contextlib.suppress(OSError):
-                os.setpgid(child, child)  # here and there: whichever comes first
-            self.sockets[child] = client
-            self.events.register(client, selectors.EVENT_READ, child)
-        else:
-            arguments, *rest = job
-            self._become(client, streams, *rest)
-            return [*arguments]
-        for stream in streams:
-            os.close(stream)
-        return None
+            os.setpgid(child, child)  # here and there: whichever comes first
+        process = open(os.pidfd_open(child), "rb", buffering=0)  # noqa: PTH123, SIM115
+        events.register(client, selectors.EVENT_READ, child)
+        events.register(process, selectors.EVENT_READ, (child, client))
+    else:
+        for mine in [client, *(key.fileobj for key in events.get_map().values())]:
+            if mine is not sys.stdin:
+                mine.close()  # type: ignore[union-attr]
+        events.close()
+        arguments, *rest = job
+        _become(streams, at_first, *rest)
+        return [*arguments]
+    for stream in streams:
+        os.close(stream)
+    return None
 
-    def _become(
-        self,
-        client: socket.socket,
-        streams: list[int],
-        environment: dict[str, str],
-        folder: str,
-        heeded: list[int],
-    ) -> None:
-        """In the copy: leave what is the server's, and take what is the job's."""
-        os.setpgid(0, 0)
-        ctypes.CDLL(None).prctl(KILL_WITH_PARENT, signal.SIGKILL)
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for number in FORWARDED:  # a shell lets what it starts in the background ignore SIGINT
-            usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
-            signal.signal(number, usual if number in heeded else signal.SIG_IGN)
-        self.events.close()
-        for mine in (client, self.listener, self.ended, self.tell, *self.sockets.values()):
-            mine.close()
-        for standard, stream in enumerate(streams):
-            os.dup2(stream, standard)
-            os.close(stream)
-        os.environ.clear()
-        os.environ.update(environment | self.by_imports)
-        os.environ.pop(VARIABLE, None)
-        os.chdir(folder)
-        tempfile.tempdir = None
-        random.seed()
-        sys.modules["numpy"].random.seed()
-        threads = environment.get("OMP_NUM_THREADS", "")
-        if threads.isdecimal():
-            sys.modules["threadpoolctl"].threadpool_limits(int(threads))
-            sys.modules["torch"].set_num_threads(int(threads))
 
-    def _reap(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while self.ended.recv(64):
-                pass
-        with contextlib.suppress(ChildProcessError):
-            while (found := os.waitpid(-1, os.WNOHANG))[0]:
-                child, status = found
-                client = self.sockets.pop(child)
-                with contextlib.suppress(KeyError):
-                    self.events.unregister(client)
-                with contextlib.suppress(OSError):
-                    client.send(str(os.waitstatus_to_exitcode(status)).encode())
-                client.close()
+def _become(
+    streams: list[int],
+    at_first: dict[str, str],
+    environment: dict[str, str],
+    folder: str,
+    heeded: list[int],
+) -> None:
+    """In the copy: take what is the job's."""
+    os.setpgid(0, 0)
+    ctypes.CDLL(None).prctl(KILL_WITH_PARENT, signal.SIGKILL)
+    for number in FORWARDED:  # a shell lets what it starts in the background ignore SIGINT
+        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, usual if number in heeded else signal.SIG_IGN)
+    for standard, stream in enumerate(streams):
+        os.dup2(stream, standard)
+        os.close(stream)
+    by_imports = {k: v for k, v in os.environ.items() if at_first.get(k) != v}
+    os.environ.clear()
+    os.environ.update(environment | by_imports)
+    os.environ.pop(VARIABLE, None)
+    os.chdir(folder)
+    tempfile.tempdir = None
+    random.seed()
+    sys.modules["numpy"].random.seed()
+    threads = environment.get("OMP_NUM_THREADS", "")
+    if threads.isdecimal():
+        sys.modules["threadpoolctl"].threadpool_limits(int(threads))
+        sys.modules["torch"].set_num_threads(int(threads))
 
-    def _pass_on(self, child: int) -> None:
-        """A signal to the job; its death, if the one that asked for it is gone."""
-        client = self.sockets.get(child)
-        if client is None:
-            return
-        try:
-            told = client.recv(1)
-        except OSError:
-            told = b""
-        if told:
-            os.kill(child, told[0])  # not reaped yet, or its socket would be gone
-        else:
-            self.events.unregister(client)
-            with contextlib.suppress(OSError):
-                os.killpg(child, signal.SIGKILL)
+
+def _finish(
+    process: IO[bytes], child: int, client: socket.socket, events: selectors.BaseSelector
+) -> None:
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with contextlib.suppress(KeyError):  # the caller was gone before
+        events.unregister(client)
+    events.unregister(process)
+    process.close()
+    with contextlib.suppress(OSError):
+        client.send(str(status).encode())
+    client.close()
+
+
+def _pass_on(client: socket.socket, child: int, events: selectors.BaseSelector) -> None:
+    """A signal to the job; its death, if the one that asked for it is gone."""
+    try:
+        told = client.recv(1)
+    except OSError:
+        told = b""
+    if told:
+        os.kill(child, told[0])  # not reaped yet, or its socket would be closed
+    else:
+        events.unregister(client)
+        with contextlib.suppress(OSError):
+            os.killpg(child, signal.SIGKILL)
 
 
 def main() -> None:
@@ -245,7 +239,7 @@ def main() -> None:
     arguments, environment, server = None, dict(os.environ), os.getpid()
     try:
         if _import_all():
-            arguments = _Server(path, environment).serve()
+            arguments = _serve(path, environment)
     finally:
         if os.getpid() == server:  # a copy may end before it has become one
             shutil.rmtree(Path(path).parent, ignore_errors=True)
