@@ -28,16 +28,16 @@ __all__ = [
     "__version__",
 ]
 
-# Our classes register themselves where they are defined, which happens as soon as the module that
-# holds transformers' own tables of classes is loaded (now, if it is loaded already).
-for _home, _after in (
-    ("configuration", "transformers.models.auto.configuration_auto"),
-    ("modeling", "transformers.models.auto.modeling_auto"),
-    ("textcnn", f"{__name__}.models.modeling"),
-):
-    register_post_import_hook(
-        lambda _, home=_home: import_module(f"{__name__}.models.{home}"), _after
-    )
+
+def _load_after(loaded: str, home: str) -> None:
+    """Our classes register themselves where they are defined, which happens as soon as the module
+    that holds transformers' own tables of classes is loaded (now, if it is loaded already)."""
+    register_post_import_hook(lambda _: import_module(f"{__name__}.models.{home}"), loaded)
+
+
+_load_after("transformers.models.auto.configuration_auto", "configuration")
+_load_after("transformers.models.auto.modeling_auto", "modeling")
+_load_after(f"{__name__}.models.modeling", "textcnn")
 
 
 def __getattr__(name: str) -> Any:
