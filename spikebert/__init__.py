@@ -11,16 +11,15 @@ of the two packages is imported first.
 """
 
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from wrapt import register_post_import_hook
 
+from ._version import __version__
+
 if TYPE_CHECKING:
     from .models.configuration import SpikeBertConfig
     from .models.modeling import SpikeBertForSequenceClassification, SpikeBertModel
-
-from ._version import __version__
 
 __all__ = [
     "SpikeBertConfig",
@@ -29,36 +28,23 @@ __all__ = [
     "__version__",
 ]
 
-_HOMES = {
-    "SpikeBertConfig": ".models.configuration",
-    "SpikeBertForSequenceClassification": ".models.modeling",
-    "SpikeBertModel": ".models.modeling",
-}
+
+def _load_after(loaded: str, home: str) -> None:
+    """Our classes register themselves where they are defined, which happens as soon as the module
+    that holds transformers' own tables of classes is loaded (now, if it is loaded already)."""
+    register_post_import_hook(lambda _: import_module(f"{__name__}.models.{home}"), loaded)
 
 
-def _register_config(_: ModuleType) -> None:
-    import_module(".models.configuration", __name__)
-
-
-def _register_models(_: ModuleType) -> None:
-    import_module(".models.modeling", __name__)
-
-
-def _register_networks(_: ModuleType) -> None:
-    import_module(".models.textcnn", __name__)
-
-
-# Our classes register themselves where they are defined, which happens as soon as the module that
-# holds transformers' own tables of classes is loaded (now, if it is loaded already).
-register_post_import_hook(_register_config, "transformers.models.auto.configuration_auto")
-register_post_import_hook(_register_models, "transformers.models.auto.modeling_auto")
-register_post_import_hook(_register_networks, f"{__name__}.models.modeling")
+_load_after("transformers.models.auto.configuration_auto", "configuration")
+_load_after("transformers.models.auto.modeling_auto", "modeling")
+_load_after(f"{__name__}.models.modeling", "textcnn")
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name], __name__), name)
+    home = "configuration" if name == "SpikeBertConfig" else "modeling"
+    return getattr(import_module(f"{__name__}.models.{home}"), name)
 
 
 def __dir__() -> list[str]:

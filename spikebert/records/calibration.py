@@ -44,20 +44,16 @@ def confidence_bins(
     right = probabilities.argmax(1) == labels
     edges = np.linspace(0, 1, bins + 1)
     place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
-    found: list[dict[str, float | int | None]] = []
-    for number in range(bins):
-        inside = place == number
-        some = bool(inside.any())
-        found.append(
-            {
-                "low": float(edges[number]),
-                "high": float(edges[number + 1]),
-                "count": int(inside.sum()),
-                "confidence": float(confidence[inside].mean()) if some else None,
-                "accuracy": float(right[inside].mean()) if some else None,
-            }
-        )
-    return found
+    return [
+        {
+            "low": float(edges[number]),
+            "high": float(edges[number + 1]),
+            "count": int(inside.sum()),
+            "confidence": float(confidence[inside].mean()) if inside.any() else None,
+            "accuracy": float(right[inside].mean()) if inside.any() else None,
+        }
+        for number, inside in enumerate(place == np.arange(bins)[:, None])
+    ]
 
 
 def calibration_error(bins: Sequence[Mapping[str, Any]]) -> float:
@@ -132,11 +128,7 @@ def compare(student: Array, teacher: Array, labels: Array, names: Sequence[str])
 
 
 def read_calibration(path: str | Path) -> dict[str, Any]:
-    """Read the file that `spikebert calibration` writes.
-
-    Raises:
-        UserError: it is another file.
-    """
+    """Read the file that `spikebert calibration` writes; a `UserError` if it is another."""
     fix = "make it again with `spikebert calibration`"
     value = read_json(path, "calibration", fix)
     validate(_File, value, f"calibration {path}", noun="key", fix=fix)

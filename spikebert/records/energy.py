@@ -40,8 +40,8 @@ from typing import Annotated
 from pydantic import Field
 
 from ..errors import UserError
-from ..utils.validation import STRICT, Count, Real
-from .versioned import read_versioned
+from ..utils.validation import Count, FromFile, Real
+from .records import read_versioned
 
 MAC_PJ, AC_PJ = 4.6, 0.9
 KINDS = ("binary", "integer", "real")  # each takes in the ones before it
@@ -61,10 +61,8 @@ class Workload:
 
 
 @dataclass(frozen=True)
-class Charge:
+class Charge(FromFile):
     """Operations of one sample, and their energy: energy_pj = 4.6 macs + 0.9 sops."""
-
-    __pydantic_config__ = STRICT
 
     macs: Amount  # charged as MACs, over all steps
     sops: Amount  # charged as accumulates
@@ -97,22 +95,21 @@ def charge(workloads: Iterable[Workload], convention: str) -> Charge:
     return Charge(macs, sops, fired / fed if fed else None, MAC_PJ * macs + AC_PJ * sops)
 
 
+def _bert_terms(layers: int, width: int, intermediate: int, classes: int) -> tuple[int, int, int]:
+    """MACs of a BERT by the power of its tokens that they go with: 2, 1, 0."""
+    per_token = layers * (4 * width**2 + 2 * width * intermediate)
+    return layers * 2 * width, per_token, width**2 + classes * width
+
+
 def bert_macs(
     tokens: float, layers: int = 12, width: int = 768, intermediate: int = 3072, classes: int = 2
 ) -> float:
     """MACs of one sentence of `tokens` tokens in a BERT classifier, pooler and head included."""
-    per_token = layers * (4 * width**2 + 2 * width * intermediate)
-    products = layers * 2 * width
-    return per_token * tokens + products * tokens**2 + width**2 + classes * width
+    products, per_token, rest = _bert_terms(layers, width, intermediate, classes)
+    return per_token * tokens + products * tokens**2 + rest
 
 
-def matching_length(
-    macs: float,
-    layers: int = 12,
-    width: int = 768,
-    intermediate: int = 3072,
-    classes: int = 2,
-) -> float:
+def matching_length(macs: float) -> float:
     """The length in tokens, not rounded, at which `bert_macs` gives `macs`.
 
     The paper prints 22.46 GFLOPs for BERT on ChnSenti and neither a length nor what a FLOP is.
@@ -123,24 +120,15 @@ def matching_length(
     Raises:
         UserError: not even a sentence without tokens costs so little.
     """
-    rest = bert_macs(0, layers, width, intermediate, classes) - macs
-    if rest > 0:
-        raise UserError(
-            "MACs of a BERT",
-            expected=f"at least {rest + macs:g}",
-            got=macs,
-            fix="give more",
-        )
-    per_token = layers * (4 * width**2 + 2 * width * intermediate)
-    products = layers * 2 * width
-    return (math.sqrt(per_token**2 - 4 * products * rest) - per_token) / (2 * products)
+    products, per_token, least = _bert_terms(12, 768, 3072, 2)
+    if least > macs:
+        raise UserError("MACs of a BERT", expected=f"at least {least:g}", got=macs, fix="give more")
+    return (math.sqrt(per_token**2 - 4 * products * (least - macs)) - per_token) / (2 * products)
 
 
 @dataclass(frozen=True)
-class LayerEnergy:
+class LayerEnergy(FromFile):
     """One layer, or one of attention's products, over all samples."""
-
-    __pydantic_config__ = STRICT
 
     name: str  # dotted name of the module; `.product.q` and the like for attention's products
     kind: str  # of the input: binary, integer or real
@@ -161,10 +149,8 @@ class RealEnergy(Charge):
 
 
 @dataclass(frozen=True)
-class ConventionEnergy:
+class ConventionEnergy(FromFile):
     """A network's energy by one convention."""
-
-    __pydantic_config__ = STRICT
 
     real: RealEnergy
     fixed: Charge | None
@@ -208,10 +194,8 @@ def charge_samples(
 
 
 @dataclass(frozen=True)
-class EnergyRecord:
+class EnergyRecord(FromFile):
     """The file of one model on one corpus. Energies are pJ per sample, lengths tokens."""
-
-    __pydantic_config__ = STRICT
 
     id: str
     dataset: str
@@ -234,9 +218,5 @@ class EnergyRecord:
 
 
 def read_energy(path: str | Path) -> EnergyRecord:
-    """Read one record.
-
-    Raises:
-        UserError: it is not JSON, or of another schema, or a number is none, or NaN.
-    """
+    """As `read_versioned`."""
     return read_versioned(EnergyRecord, path, "energy record", "delete it and measure again")

@@ -18,7 +18,7 @@ Status = Literal["sourced", "recalled"]
 class PaperValue:
     """One cell; `sd` is None where no deviation is known."""
 
-    accuracy: float
+    mean: float
     sd: float | None = None
     status: Status = "sourced"
 
@@ -27,13 +27,14 @@ class PaperValue:
 # snn_textcnn that of Lv et al. (2023), of which textcnn is the dense network.
 # The other models of this package have no row there.
 # Behind ~ the deviation, where it is known; behind a value that is recalled, a question mark.
+# The averages are as printed: sourced even where a cell of the row is not.
 _TABLE_1 = """
-             mr          sst2        subj        sst5        chnsenti    waimai
-textcnn      77.41?      83.25?      94.00?      45.48?      86.74?      88.49?
-snn_textcnn  75.45       80.91       90.60?      41.63?      85.02?      86.66?
-teacher      87.63~0.18  92.31~0.17  95.90~0.16  50.41~0.13  89.48~0.16  90.27~0.13
-direct       76.38       81.55       91.80~0.29  42.02?      85.45~0.29  86.93?
-spikebert    80.69       85.39       93.00~0.33  46.11       86.36~0.28  89.66
+             mr          sst2        subj        sst5        chnsenti    waimai      average
+textcnn      77.41?      83.25?      94.00?      45.48?      86.74?      88.49?      79.23?
+snn_textcnn  75.45       80.91       90.60?      41.63?      85.02?      86.66?      76.71
+teacher      87.63~0.18  92.31~0.17  95.90~0.16  50.41~0.13  89.48~0.16  90.27~0.13  84.33
+direct       76.38       81.55       91.80~0.29  42.02?      85.45~0.29  86.93?      77.36
+spikebert    80.69       85.39       93.00~0.33  46.11       86.36~0.28  89.66       80.20
 """
 
 
@@ -43,12 +44,25 @@ def _cell(text: str) -> PaperValue:
     return PaperValue(float(mean), float(sd) if sd else None, status)
 
 
-_HEAD, *_ROWS = map(str.split, _TABLE_1.strip().splitlines())
-PAPER: dict[str, dict[str, PaperValue]] = {
-    model: dict(zip(_HEAD, map(_cell, cells), strict=True)) for model, *cells in _ROWS
-}
+def _read(table: str) -> dict[str, dict[str, PaperValue]]:
+    """Cells by model and set; - stands for none."""
+    head, *rows = map(str.split, table.strip().splitlines())
+    return {
+        model: {name: _cell(c) for name, c in zip(head, cells, strict=True) if c != "-"}
+        for model, *cells in rows
+    }
 
+
+PAPER = _read(_TABLE_1)
+AVERAGES = {model: cells.pop("average") for model, cells in PAPER.items()}
 SETS = tuple(PAPER["spikebert"])
+
+# Of its 12 x 768 models, in mJ; the length of the samples is not stated.
+PAPER_ENERGY = _read("""
+             mr          sst2        subj        sst5        chnsenti    waimai
+teacher      102.24      -           -           -           103.38?     -
+spikebert    28.03       28.54?      26.96?      27.33?      30.51?      29.90?
+""")
 
 # SpikeBERT's row of GLUE as later papers quote it: sourced, without deviations, metrics or splits.
 # The metrics of the rows are taken to be GLUE's own (Wang et al., 2019). MNLI has two test splits.
@@ -64,14 +78,6 @@ GLUE: dict[str, PaperValue] = {
     "glue_rte": PaperValue(57.5),
 }
 GLUE_AVERAGE = 59.7  # as printed: the mean of these nine
-# The averages of the six sets as printed: sourced even where a cell of the row is not.
-AVERAGES = {
-    "teacher": PaperValue(84.33),
-    "direct": PaperValue(77.36),
-    "spikebert": PaperValue(80.20),
-    "textcnn": PaperValue(79.23, status="recalled"),
-    "snn_textcnn": PaperValue(76.71),
-}
 ENGLISH = ("mr", "sst2", "subj", "sst5")
 
 # Table 3, sourced: mean accuracy of the four English sets, and points gained where a part is left
@@ -95,9 +101,11 @@ BEST_TIMESTEPS = 4
 BEST_BETA = 0.9
 
 
-def paper_value(model: str, variant: str, dataset: str) -> PaperValue | None:
+def paper_value(
+    model: str, variant: str, dataset: str, table: dict[str, dict[str, PaperValue]] = PAPER
+) -> PaperValue | None:
     """The paper's cell for a base run; None where it has none."""
-    return PAPER.get(model, {}).get(dataset) if variant == "base" else None
+    return table.get(model, {}).get(dataset) if variant == "base" else None
 
 
 def paper_difference(first: str, second: str, datasets: tuple[str, ...]) -> PaperValue:
@@ -117,36 +125,6 @@ def paper_difference(first: str, second: str, datasets: tuple[str, ...]) -> Pape
         if not known or len(known) < len(cells):
             raise ValueError(f"table 1 lacks {model} on one of {datasets}")
         sides.append(known)
-    points = fmean(cell.accuracy for cell in sides[0]) - fmean(cell.accuracy for cell in sides[1])
+    points = fmean(cell.mean for cell in sides[0]) - fmean(cell.mean for cell in sides[1])
     recalled = any(cell.status == "recalled" for side in sides for cell in side)
     return PaperValue(points, status="recalled" if recalled else "sourced")
-
-
-@dataclass(frozen=True)
-class PaperEnergy:
-    """One cell of table 2."""
-
-    millijoules: float
-    status: Status = "sourced"
-
-
-# Of its 12 x 768 models; the length of the samples is not stated.
-PAPER_ENERGY: dict[str, dict[str, PaperEnergy]] = {
-    "teacher": {
-        "mr": PaperEnergy(102.24),
-        "chnsenti": PaperEnergy(103.38, "recalled"),
-    },
-    "spikebert": {
-        "mr": PaperEnergy(28.03),
-        "sst2": PaperEnergy(28.54, "recalled"),
-        "subj": PaperEnergy(26.96, "recalled"),
-        "sst5": PaperEnergy(27.33, "recalled"),
-        "chnsenti": PaperEnergy(30.51, "recalled"),
-        "waimai": PaperEnergy(29.90, "recalled"),
-    },
-}
-
-
-def paper_energy(model: str, variant: str, dataset: str) -> PaperEnergy | None:
-    """The paper's energy of a base run; None where it has none."""
-    return PAPER_ENERGY.get(model, {}).get(dataset) if variant == "base" else None

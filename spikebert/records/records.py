@@ -5,38 +5,35 @@ Tables and figures read nothing else, so that they can be made again from a clon
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
 from ..config.datasets import METRICS
 from ..config.registry import RunId
 from ..errors import UserError
-from ..utils.files import write_json
-from ..utils.validation import STRICT, Count, Real
-from .versioned import read_versioned
+from ..utils.files import read_json, write_json, write_text
+from ..utils.validation import Count, FromFile, Real, validate
 
 AGAIN = "it was changed or cut short: delete it and run again"
 
-
 Share = Annotated[Real, Field(ge=0, le=1)]
 Value = Annotated[Real, Field(ge=-1, le=1)]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Record:
+class Record(FromFile):
     """The result of one run. Accuracies are fractions, durations seconds, memory bytes.
 
     Of a set that is judged by another metric, `metric` names it and `metrics_*` hold its values;
     accuracies are None where labels are scores.
     """
-
-    __pydantic_config__ = STRICT
 
     id: str
     dataset: str  # mr, sst2, subj, sst5, chnsenti, waimai, or the user's own
@@ -85,7 +82,32 @@ def _headline(values: dict[str, float], accuracy: float | None) -> float:
 
 
 def write_record(path: str | Path, record: Record) -> None:
-    write_json(path, dataclasses.asdict(record))
+    write_json(path, asdict(record))
+
+
+def read_versioned(kind: type[T], path: str | Path, what: str, fix: str) -> T:
+    """The dataclass `kind` in a JSON file; its field `schema` is the version of the format, and
+    fields that came later have defaults and may be missing.
+
+    Raises:
+        UserError: the file is missing or no JSON, of another schema, lacks a field or has one more,
+            or a value has another type or range.
+    """
+    value = read_json(path, what, fix)
+    known: tuple[Any, ...] = fields(kind)  # type: ignore[arg-type]
+    names = {field.name: field for field in known}
+    needed = {f.name for f in known if f.default is f.default_factory is MISSING} | {"schema"}
+    keys = set(value) if isinstance(value, dict) else set()
+    version = names["schema"].default
+    if not needed <= keys <= set(names) or value["schema"] != version:
+        raise UserError(
+            f"{what} {path}",
+            expected=f"schema {version} with the fields {', '.join(sorted(names))}",
+            got=", ".join(sorted(keys)) or type(value).__name__,
+            fix=f"another version wrote it: {fix}",
+        )
+    found: T = validate(kind, value, f"{what} {path}", noun="field", fix=fix)
+    return found
 
 
 def read_record(path: str | Path) -> Record:
@@ -139,3 +161,56 @@ def read_records(paths: Iterable[str | Path]) -> list[Record]:
 def read_accuracies(paths: Iterable[str | Path]) -> list[Record]:
     """The records of sets that are judged by accuracy."""
     return [record for record in read_records(paths) if record.metric == "accuracy"]
+
+
+def write_predictions(
+    path: str | Path, ids: Sequence[str], labels: Sequence[float], predictions: Sequence[float]
+) -> None:
+    """Predictions on the test rows, for paired tests: CSV with row id, gold label, prediction."""
+    lines = [PREDICTION_COLUMNS]
+    lines += [[i, str(y), str(p)] for i, y, p in zip(ids, labels, predictions, strict=True)]
+    write_text(path, "".join(",".join(line) + "\n" for line in lines))
+
+
+PREDICTION_COLUMNS = ["row", "label", "prediction"]
+_SCORE = re.compile(r"-?\d+(\.\d+)?(e-?\d+)?")
+
+
+def _answers(label: str, prediction: str) -> bool:
+    """Whether the two are numbers of classes, or scores with their decimal point or exponent."""
+    if label.isdecimal() and prediction.isdecimal():
+        return True
+    values = (label, prediction)
+    return all(_SCORE.fullmatch(x) and not x.lstrip("-").isdecimal() for x in values)
+
+
+def read_predictions(path: str | Path) -> list[dict[str, str]]:
+    """Rows of `write_predictions`, values as they stand there.
+
+    Raises:
+        UserError: the file is missing, empty or cut short, or holds anything else.
+    """
+    got: object
+    try:
+        text = Path(path).read_bytes().decode("utf-8")
+        rows = [line.split(",") for line in text.splitlines()]
+        bad = [r for r in rows[1:] if len(r) != 3 or not _answers(*r[1:])]
+        got = f"{len(rows)} lines"
+        if bad:
+            got = ",".join(bad[0])
+        elif rows and rows[0] != PREDICTION_COLUMNS:
+            got = ",".join(rows[0])
+        elif text and not text.endswith("\n"):
+            got = "a last line cut short"
+        elif len({row[0] for row in rows}) < len(rows):
+            got = "a row twice"
+        elif len(rows) > 1:
+            return [dict(zip(PREDICTION_COLUMNS, row, strict=True)) for row in rows[1:]]
+    except (OSError, UnicodeDecodeError) as error:
+        got = error
+    raise UserError(
+        f"predictions {path}",
+        expected="CSV: row,label,prediction, each row once, classes as numbers",
+        got=got,
+        fix="delete them and run again",
+    )

@@ -52,18 +52,15 @@ def right_rows(predictions: Mapping[str, Sequence[Mapping[str, str]]]) -> dict[s
         keys = [(row["row"], row["label"]) for row in rows]
         known = known or (name, keys)
         if keys != known[1]:
-            first = next(
-                (
-                    f"row {place}: {a[0]} ({a[1]}) and {b[0]} ({b[1]})"
-                    for place, (a, b) in enumerate(zip(known[1], keys, strict=False), 1)
-                    if a != b
-                ),
-                f"{len(known[1])} and {len(keys)} rows",
-            )
+            differ = [
+                f"row {place}: {a[0]} ({a[1]}) and {b[0]} ({b[1]})"
+                for place, (a, b) in enumerate(zip(known[1], keys, strict=False), 1)
+                if a != b
+            ]
             raise UserError(
                 f"predictions of {known[0]} and {name}",
                 expected="the same test rows with the same labels, in the same order",
-                got=first,
+                got=[*differ, f"{len(known[1])} and {len(keys)} rows"][0],
                 fix="run the workflow again for this set",
             )
         right[name] = np.array([row["label"] == row["prediction"] for row in rows], dtype=bool)
@@ -115,7 +112,8 @@ def bootstrap(
     count, others = len(first), len(second)
     if not rows or {first.shape[1], second.shape[1]} != {len(rows)} or (paired and count != others):
         raise ValueError(f"cannot pair {first.shape} with {second.shape} on {len(rows)} rows")
-    keys = np.array([_key(row) for row in rows], dtype=np.uint64)
+    digests = [blake2b(row.encode(), digest_size=8).digest() for row in rows]
+    keys = np.array([int.from_bytes(digest) for digest in digests], dtype=np.uint64)
     random = np.random.default_rng(seed)
     out = np.empty(draws)
     for start in range(0, draws, CHUNK):
@@ -126,10 +124,6 @@ def bootstrap(
         drawn = _times_drawn(keys, start, size)
         out[start : start + size] = (drawn * difference).sum(axis=1) / drawn.sum(axis=1)
     return out
-
-
-def _key(row: str) -> int:
-    return int.from_bytes(blake2b(row.encode(), digest_size=8).digest())
 
 
 def _times_drawn(keys: NDArray[np.uint64], start: int, size: int) -> Draws:

@@ -80,7 +80,7 @@ def _draw(panel: Axes, dataset: str, shown: Mapping[Label, Sequence[Record]]) ->
         if paper := paper_value(model, variant, dataset):
             face = PAPER_COLOUR if paper.status == "sourced" else "white"
             edge: dict[str, Any] = {"markerfacecolor": face, "markeredgecolor": PAPER_COLOUR}
-            panel.plot(paper.accuracy, place, "D", markersize=4, **edge)
+            panel.plot(paper.mean, place, "D", markersize=4, **edge)
 
 
 def _add_legend(figure: Figure, proxy: bool, twins: bool) -> None:

@@ -58,7 +58,7 @@ def _row(key: Key, members: Sequence[Record], notes: Notes) -> dict[str, Any]:
         "model": model,
         "variant": variant,
         "seeds": 0,
-        "paper": paper.accuracy if paper else None,
+        "paper": paper.mean if paper else None,
         "paper_status": paper.status if paper else "",
     }
     if members:

@@ -11,7 +11,7 @@ import pandas as pd
 from ..config.registry import BASE
 from ..errors import UserError
 from ..records.energy import CONVENTIONS, DENSE, EnergyRecord, matching_length
-from ..records.paper import paper_energy
+from ..records.paper import PAPER_ENERGY, paper_value
 from .published import Key, Notes, Published, in_order, proxies
 from .render import TEXT, Table, frame
 
@@ -81,7 +81,7 @@ def _rows(record: EnergyRecord, bert: EnergyRecord | None) -> Iterator[dict[str,
             got=f"{record.samples} of {record.split}",
             fix="measure both on the same rows",
         )
-    paper = paper_energy(record.model, record.variant, record.dataset)
+    paper = paper_value(record.model, record.variant, record.dataset, PAPER_ENERGY)
     same_length = bert is not None and bert.fixed_length == record.fixed_length
     fixed_dense = dense.fixed if dense and same_length else None
     for convention in (*CONVENTIONS, DENSE):
@@ -105,7 +105,7 @@ def _rows(record: EnergyRecord, bert: EnergyRecord | None) -> Iterator[dict[str,
                 "spike_rate": cost.spike_rate,
                 "energy_pj": cost.energy_pj,
                 "share_of_bert": cost.energy_pj / base.energy_pj if base else None,
-                "paper": beside.millijoules * 1e9 if beside else None,
+                "paper": beside.mean * 1e9 if beside else None,
                 "paper_status": beside.status if beside else "",
             }
 

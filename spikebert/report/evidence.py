@@ -14,8 +14,7 @@ import numpy as np
 
 from ..config.registry import BASE, MODELS
 from ..errors import UserError
-from ..records.predictions import read_predictions
-from ..records.records import Record
+from ..records.records import Record, read_predictions
 from ..records.significance import (
     DRAWS,
     Difference,

@@ -53,7 +53,7 @@ def glue_table(records: Iterable[Record], notes: Notes) -> pd.DataFrame:
             "dataset": name,
             "metric": note.get("metric", ""),
             "seeds": 0,
-            "paper": paper.accuracy,
+            "paper": paper.mean,
             "paper_status": paper.status,
             "note": note.get("reason") or _splits(note, is_proxy(notes, name)),
         }

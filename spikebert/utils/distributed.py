@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,17 +21,6 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 T = TypeVar("T")
-
-
-class Batches(Protocol):
-    """Batches of row numbers, in an order that torch's generator decides anew at each pass."""
-
-    batch_size: int
-
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[list[int]]: ...
-
-
 COUNTED = "counted"  # of a batch: bool [B], false for a row that only fills up a share
 
 
@@ -120,11 +109,13 @@ def global_mean(count: Tensor) -> Tensor:
 class Shares(Sampler[list[int]]):
     """Of each of `batches`, rows by their numbers, the share of process `rank` of `world_size`.
 
+    `batches` is like torch's `BatchSampler`: torch's generator decides their order at each pass.
+
     Each row goes to one process. Where the last batch of a pass does not divide, some shares are
     filled up to the same size with rows that do not count; their numbers are negative.
     """
 
-    def __init__(self, batches: Batches, rank: int, world_size: int):
+    def __init__(self, batches: Any, rank: int, world_size: int):
         self.batches, self.batch_size = batches, batches.batch_size
         self.rank, self.world_size = rank, world_size
 

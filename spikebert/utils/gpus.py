@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import itertools
 import os
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import filelock
 
@@ -61,33 +63,30 @@ def claimed(count: int, folder: Path | None = None, poll_s: float = 1.0) -> Iter
     folder = folder or Path(tempfile.gettempdir()) / f"spikebert-gpus-{getpass.getuser()}"
     folder.mkdir(parents=True, exist_ok=True)
     before = os.environ.get(VISIBLE)
-    with contextlib.ExitStack() as held:
-        found = _take(names, count, folder, held, poll_s)
-        os.environ[VISIBLE] = ",".join(found)
-        try:
-            yield found
-        finally:
-            os.environ.pop(VISIBLE)
-            if before is not None:
-                os.environ[VISIBLE] = before
+    while not (held := _take(names, count, folder)):
+        time.sleep(poll_s)
+    try:
+        os.environ[VISIBLE] = ",".join(held)
+        yield list(held)
+    finally:
+        os.environ.pop(VISIBLE)
+        if before is not None:
+            os.environ[VISIBLE] = before
+        for lock in held.values():
+            lock.release()
 
 
-def _take(
-    names: list[str], count: int, folder: Path, held: contextlib.ExitStack, poll_s: float
-) -> list[str]:
+def _take(names: list[str], count: int, folder: Path) -> dict[str, Any]:
     """Locks on `count` GPUs. Who cannot have all of them at once takes none, lest two jobs wait for
     each other."""
-    while True:
-        with contextlib.ExitStack() as trial:
-            found = []
-            for name in names:
-                for slot in range(slots_of_each()):
-                    lock = filelock.FileLock(folder / f"{name.replace('/', '_')}.{slot}", timeout=0)
-                    with contextlib.suppress(filelock.Timeout):
-                        trial.enter_context(lock)
-                        found.append(name)
-                        break
-                if len(found) == count:
-                    held.enter_context(trial.pop_all())
-                    return found
-        time.sleep(poll_s)
+    held: dict[str, Any] = {}
+    for name, slot in itertools.product(names, range(slots_of_each())):
+        if name not in held and len(held) < count:
+            lock = filelock.FileLock(folder / f"{name.replace('/', '_')}.{slot}", timeout=0)
+            with contextlib.suppress(filelock.Timeout):
+                held[name] = lock.acquire().lock
+    if len(held) == count:
+        return held
+    for lock in held.values():
+        lock.release()
+    return {}

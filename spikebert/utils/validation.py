@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Any
@@ -23,6 +24,14 @@ from ..errors import UserError
 
 # Of every model and dataclass that is read from outside.
 STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class FromFile:
+    """Of dataclasses that are read from a file: its parent."""
+
+    __pydantic_config__ = STRICT
+
+
 LARGEST = 2**63 - 1  # that a tensor can count to
 
 
@@ -100,18 +109,11 @@ def validate(
 
 
 @functools.cache
-def _made(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
-
-
 def _adapter(kind: Any) -> TypeAdapter[Any]:
-    if isinstance(kind, TypeAdapter):
-        return kind
-    return _made(kind) if isinstance(kind, type) else TypeAdapter(kind)
+    return kind if isinstance(kind, TypeAdapter) else TypeAdapter(kind)
 
 
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument", "invalid_key")
-_MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
 
 
 def _explained(error: Any, adapter: TypeAdapter[Any], where: str, under: str) -> UserError:
@@ -133,7 +135,7 @@ def _explained(error: Any, adapter: TypeAdapter[Any], where: str, under: str) ->
         key, expected = f"{key}.{tag}", " or ".join([", ".join(choices[:-1]), choices[-1]])
         got = named.get(tag, "none")
         fix = nearest(str(got), choices, "choose one of them" if tag in named else f"add {tag}")
-    elif error["type"] in _MISSING:
+    elif error["type"] == "missing":
         expected, got, fix = in_words(schema), "none", f"add {path[-1]}"
     else:
         expected = in_words(schema) or error["msg"]
@@ -157,18 +159,12 @@ def _unknown(key: str, name: str, known: Iterable[str], where: str) -> UserError
     )
 
 
-_BOUNDS = {
-    "ge": "minimum",
-    "gt": "exclusiveMinimum",
-    "le": "maximum",
-    "lt": "exclusiveMaximum",
-}
+_BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 
 
 def json_schema(kind: Any) -> dict[str, Any]:
     """The JSON schema of a model; bounds behind a validator, which pydantic leaves in its own
     words, are in the schema's, and titles, which repeat the names, are left out."""
-    adapter = _adapter(kind)
 
     def mended(value: Any, names: bool = False) -> Any:
         if isinstance(value, list):
@@ -181,7 +177,7 @@ def json_schema(kind: Any) -> dict[str, Any]:
             if names or not (key == "title" and isinstance(part, str))
         }
 
-    found: dict[str, Any] = mended(adapter.json_schema())
+    found: dict[str, Any] = mended(_adapter(kind).json_schema())
     return found
 
 
@@ -194,8 +190,7 @@ def nearest(name: str, known: Iterable[str], otherwise: str) -> str:
 
 def shown(value: Any) -> str:
     """A value as somebody would write it in a configuration."""
-    words = {None: "null", True: "true", False: "false"}
-    return words[value] if value is None or isinstance(value, bool) else repr(value)[:200]
+    return json.dumps(value) if value is None or isinstance(value, bool) else repr(value)[:200]
 
 
 def _walk(schema: Any, place: Sequence[Any]) -> tuple[list[Any], Any, Any]:
@@ -231,8 +226,6 @@ def _plain(schema: Any, root: Any) -> Any:
                 return schema
             null = len(choices) < len(schema["anyOf"])
             schema = {**choices[0], **_rest(schema, "anyOf"), "nullable": null}
-        elif len(schema.get("allOf", [])) == 1:
-            schema = {**schema["allOf"][0], **_rest(schema, "allOf")}
         else:
             return schema
 
@@ -249,8 +242,6 @@ _TYPES = {
     "array": "a list",
     "object": "a mapping of names to values",
 }
-
-
 _SAID = {
     "minimum": "from {}",
     "exclusiveMinimum": "above {}",

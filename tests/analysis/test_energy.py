@@ -504,7 +504,11 @@ def test_other_files_are_no_records(tmp_path: Path, text: str) -> None:
 
 
 def test_models_of_the_paper_are_ours() -> None:
-    from spikebert.records.paper import PAPER_ENERGY, paper_energy
+    from spikebert.records.paper import PAPER_ENERGY, paper_value
 
     assert PAPER_ENERGY.keys() <= MODELS.keys()
-    assert paper_energy("spikebert", "beta-0.8", "mr") is None
+    assert paper_value("spikebert", "beta-0.8", "mr", PAPER_ENERGY) is None
+    assert {s: cell.mean for s, cell in PAPER_ENERGY["teacher"].items()} == {
+        "mr": 102.24,
+        "chnsenti": 103.38,
+    }

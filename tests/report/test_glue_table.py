@@ -11,8 +11,13 @@ from sample_records import make_record
 
 from spikebert.errors import UserError
 from spikebert.records.paper import GLUE
-from spikebert.records.predictions import read_predictions, write_predictions
-from spikebert.records.records import Record, read_record, write_record
+from spikebert.records.records import (
+    Record,
+    read_predictions,
+    read_record,
+    write_predictions,
+    write_record,
+)
 from spikebert.report import FIGURES, write_output
 from spikebert.report.glue_table import COLUMNS, glue_table, write_glue
 from spikebert.report.published import Published

@@ -22,8 +22,7 @@ from spikebert.config.settings import (
 )
 from spikebert.errors import UserError
 from spikebert.records.metrics import SCORES, headline, scores
-from spikebert.records.predictions import read_predictions
-from spikebert.records.records import read_record
+from spikebert.records.records import read_predictions, read_record
 from spikebert.report.accuracy_table import accuracy_table
 from spikebert.report.glue_table import glue_table
 from spikebert.training.distillation import Classifier, types_for

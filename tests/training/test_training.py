@@ -20,8 +20,7 @@ from transformers import BertConfig, BertForMaskedLM
 from spikebert.analysis.predict import predict
 from spikebert.config.settings import DirectSettings, ModelSettings, Stage1Settings, Stage2Settings
 from spikebert.errors import UserError
-from spikebert.records.predictions import read_predictions
-from spikebert.records.records import read_record
+from spikebert.records.records import read_predictions, read_record
 from spikebert.training.checkpoints import checkpoint_folder
 from spikebert.training.distillation import MaskedWords
 from spikebert.training.loop import use_bf16

@@ -18,8 +18,7 @@ from ...config.settings import TrainingSettings, digest
 from ...data.corpus import AGAIN, read_classes, read_labelled, read_stats
 from ...errors import UserError
 from ...records.metrics import scores
-from ...records.predictions import write_predictions
-from ...records.records import Record, write_record
+from ...records.records import Record, write_predictions, write_record
 from ...utils.checksums import tree_digest
 from ...utils.distributed import is_main
 from ...utils.files import atomic_folder
