@@ -44,6 +44,7 @@ _SHORT = Resources(mem_mb=4000, runtime=60)
 
 RULES: dict[str, Resources] = {
     **{spec.rule: Resources() for spec in MODELS.values()},
+    "unlabelled": Resources(),
     "augment": _SHORT,
     "tfidf": _SHORT,
     "pretrain": Resources(),

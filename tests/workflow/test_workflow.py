@@ -394,6 +394,16 @@ def test_figures_and_tables_come_from_published_records_alone(published: Path, d
 
 
 @pytest.mark.slow
+def test_a_published_record_outlives_a_job_that_fails(published: Path) -> None:
+    record = published / "results/tiny/records/films.tfidf.words.s1.json"
+    before = record.read_bytes()
+    (published / "work/tiny/corpora/films").mkdir(parents=True)  # without a row
+    rerun = ["--forcerun", "tfidf", "--allowed-rules", "tfidf", "--configfile", TINY]
+    snakemake(published, str(record.relative_to(published)), "--cores", "1", *rerun, status=1)
+    assert record.read_bytes() == before
+
+
+@pytest.mark.slow
 def test_published_results_do_not_keep_all_from_training(published: Path, clone: Path) -> None:
     everything = jobs(clone, "all", "--configfile", TINY)
     del everything["glue_table"]  # of a run without GLUE: made from nothing
