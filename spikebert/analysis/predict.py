@@ -17,7 +17,6 @@ from ..training.tokenization import collator, encode, load_tokenizer
 from .early_exit import check_states, exit_curve, exit_early
 from .probes import spike_counts, spike_rate
 
-
 Text = str | tuple[str, str]  # or both texts of a pair
 
 
