@@ -52,7 +52,7 @@ def _configured(config: SpikeBertConfig) -> nn.Module:
 class Current(nn.Module):
     """No spikes: the embeddings themselves, at every step."""
 
-    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, None]:
+    def forward(self, x: Tensor, _: Any = None) -> tuple[Tensor, None]:
         """x [T, ...] as it is."""
         return x, None
 

@@ -20,6 +20,6 @@ class ReLU(nn.Module):
     def __init__(self, **_: Any):
         super().__init__()
 
-    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, None]:
+    def forward(self, x: Tensor, _: Any = None) -> tuple[Tensor, None]:
         """Currents [T, ...] -> activations [T, ...]; there is no state."""
         return x.relu(), None
