@@ -146,9 +146,9 @@ MODELS: dict[str, ModelSpec] = {
 }
 # Neurons, surrogate derivatives, encoders and attentions of our own; `sj.<class>` is a neuron or
 # surrogate of spikingjelly's, and plugins may enter others.
-NEURONS = ("lif",)
+NEURONS = ("lif", "relu")
 SURROGATES = ("atan", "sigmoid", "triangle", "rectangle")
-ENCODERS = ("heaviside", "lif")
+ENCODERS = ("heaviside", "lif", "current")
 ATTENTIONS = ("spiking",)
 
 COMPRESSED = tuple(name for name, spec in MODELS.items() if spec.compressed)

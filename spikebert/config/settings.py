@@ -76,7 +76,8 @@ class ModelSettings:
     """width of the MLP's hidden layer over D"""
     timesteps: Timesteps = 4
     neuron: str = "lif"
-    """spiking neuron: lif, sj.<class> of spikingjelly, or the name of one in a plugin"""
+    """neuron: lif, relu (real-valued, a control without spikes), sj.<class> of spikingjelly, or the
+    name of one in a plugin"""
     beta: Decay = 0.9
     """membrane decay per step, 1 - 1/tau"""
     tau: Annotated[Number, Field(ge=1)] | None = None
@@ -97,7 +98,8 @@ class ModelSettings:
     """further arguments of the neuron by name, such as {max_spike_count: 4} of sj.ILIFNode"""
     encoder: str = "heaviside"
     """how embeddings become spikes: heaviside (the same at every step), lif (a layer of the
-    configured neurons), or the name of one in a plugin"""
+    configured neurons), current (they do not: the first block is given their real values), or the
+    name of one in a plugin"""
     attention: str = "spiking"
     """attention of a block: spiking, or the name of one in a plugin"""
     embedding_mean: Number = 0.0

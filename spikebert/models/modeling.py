@@ -28,7 +28,7 @@ from ..errors import UserError
 from ..utils.validation import nearest
 from .attention import Projection, SpikingSelfAttention
 from .configuration import SpikeBertConfig
-from .neurons import Spiking, State, build_neuron, spike
+from .neurons import ReLU, Spiking, State, build_neuron, spike
 from .objective import gold_loss
 
 
@@ -49,11 +49,20 @@ def _configured(config: SpikeBertConfig) -> nn.Module:
     return build_neuron(config, config.threshold)
 
 
+class Current(nn.Module):
+    """No spikes: the embeddings themselves, at every step."""
+
+    def forward(self, x: Tensor, _: Any = None) -> tuple[Tensor, None]:
+        """x [T, ...] as it is."""
+        return x, None
+
+
 # What turns the current of the embeddings into spikes: a neuron of a configuration, or None for the
 # Heaviside function.
 ENCODERS: dict[str, Callable[[SpikeBertConfig], nn.Module | None]] = {
     "heaviside": lambda _: None,
     "lif": _configured,
+    "current": lambda _: Current(),
 }
 ATTENTIONS: dict[str, Callable[..., nn.Module]] = {"spiking": SpikingSelfAttention}
 
@@ -139,7 +148,8 @@ class SpikeBertEmbeddings(Spiking, nn.Module):
             x = spike(x, *self.surrogate)
         else:
             x = self.fire(self.neuron, x.expand(steps, -1, -1, -1), state)
-        if torch.is_autocast_enabled(x.device.type):  # spikes and their counts are exact in it
+        real = isinstance(self.neuron, Current | ReLU)
+        if torch.is_autocast_enabled(x.device.type) and not real:  # spikes are exact in it
             x = x.to(torch.get_autocast_dtype(x.device.type))
         return words, x.expand(steps, -1, -1, -1)
 

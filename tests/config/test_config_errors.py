@@ -76,7 +76,7 @@ def variant(**changes: Any) -> dict[str, Any]:
         (
             {"model": {"neuron": "LIFF"}},
             "setting model.neuron in row 1 of runs",
-            "lif, sj.<class> of spikingjelly, or a name that a plugin enters",
+            "lif, relu, sj.<class> of spikingjelly, or a name that a plugin enters",
             "LIFF",
             "did you mean lif?",
         ),

@@ -18,6 +18,7 @@ from ...config.plugins import register
 from ...errors import UserError
 from ...utils.validation import nearest
 from .lif import LIF, lif, lif_step
+from .relu import ReLU
 from .spikingjelly import SpikingJelly
 from .surrogate import SURROGATES, Surrogate, spike
 
@@ -30,7 +31,7 @@ class Neuron(Protocol):
     def __call__(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]: ...
 
 
-NEURONS: dict[str, type[nn.Module]] = {"lif": LIF}
+NEURONS: dict[str, type[nn.Module]] = {"lif": LIF, "relu": ReLU}
 
 
 def register_neuron(name: str, cls: type[nn.Module]) -> None:
@@ -103,6 +104,7 @@ __all__ = [
     "NEURONS",
     "SURROGATES",
     "Neuron",
+    "ReLU",
     "Spiking",
     "State",
     "build_neuron",
