@@ -13,7 +13,7 @@ from ..data.corpus import read_rows
 from ..errors import UserError
 from ..models import modeling, textcnn  # noqa: F401  (registers our models with the Auto classes)
 from ..models.loading import load_model
-from ..training.tokenization import collator, encode, load_tokenizer
+from ..training.tokenization import LONGEST, collator, encode, load_tokenizer
 from .early_exit import check_states, exit_curve, exit_early
 from .probes import spike_counts, spike_rate
 
@@ -21,7 +21,10 @@ Text = str | tuple[str, str]  # or both texts of a pair
 
 
 def predict(
-    folder: str | Path, texts: Sequence[Text], max_length: int = 512, margin: float | None = None
+    folder: str | Path,
+    texts: Sequence[Text],
+    max_length: int = LONGEST,
+    margin: float | None = None,
 ) -> list[dict[str, Any]]:
     """Label, probabilities by class name, spike rate (None if not spiking) and notes of each text;
     of a model of scores the label is the score, and there are no probabilities.
@@ -38,7 +41,10 @@ def predict(
 
 @torch.inference_mode()
 def answers(
-    folder: str | Path, texts: Sequence[Text], max_length: int = 512, margin: float | None = None
+    folder: str | Path,
+    texts: Sequence[Text],
+    max_length: int = LONGEST,
+    margin: float | None = None,
 ) -> Iterator[dict[str, Any]]:
     """The same, one after the other."""
     problems = [_problem(text) for text in texts]

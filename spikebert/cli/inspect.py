@@ -106,6 +106,23 @@ def texts_of(file: Path, text_column: str, pair_column: str | None) -> list[str 
     return [raw.text if raw.pair is None else (raw.text, raw.pair) for raw in raws]
 
 
+@app.command(rich_help_panel=USE)
+def export(
+    model: Annotated[Path, typer.Argument(help="A trained student, teacher or published folder.")],
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)],
+    form: Annotated[
+        Literal["onnx", "pt2"], typer.Option("--format", help="pt2 is torch.export's.")
+    ] = "onnx",
+    plugin: Plugins = None,
+) -> None:
+    """Write a classifier as a graph of any batch and length, and compare it with the model."""
+    load(plugin)
+    from ..analysis.export import export as write
+
+    difference = write(model, out, form)
+    typer.echo(f"{out}: largest difference of logits {difference:.2g}")
+
+
 @app.command("early-exit", rich_help_panel=USE)
 def early_exit(
     model: Student,

@@ -139,8 +139,8 @@ class SpikeBertEmbeddings(Spiking, nn.Module):
         inputs_embeds: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """ids [B, N], or embeddings in their place -> word embeddings [B, N, D], and spikes
-        [T, B, N, D] for the configured T or `timesteps`. Those of the Heaviside encoder, the same at
-        every step, are one in memory."""
+        [T, B, N, D] for the configured T or `timesteps`. Those that are the same at every step are
+        one in memory."""
         steps = self.timesteps if timesteps is None else timesteps
         words = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
         x = (words + self.positions(words))[None]
@@ -219,15 +219,14 @@ def counted_tokens(
     if mask is None and input_ids is not None and config.pad_token_id is not None:
         words = input_ids.ne(config.pad_token_id)
         return words.long() if compiling or not words.all() else None
-    if mask is not None and config.position != "none" and not compiling:
-        if (mask[:, 1:] > mask[:, :-1]).any():
-            raise UserError(
-                "attention_mask",
-                expected=f"padding behind the tokens, since position: {config.position} numbers "
-                "them from 0",
-                got="padding before tokens",
-                fix='tokenizer.padding_side = "right"',
-            )
+    numbered = mask is not None and config.position != "none" and not compiling
+    if numbered and (mask[:, 1:] > mask[:, :-1]).any():
+        raise UserError(
+            "attention_mask",
+            expected=f"padding behind the tokens, since position: {config.position} numbers them",
+            got="padding before tokens",
+            fix='tokenizer.padding_side = "right"',
+        )
     return mask
 
 
@@ -300,8 +299,8 @@ class SpikeBertModel(SpikeBertPreTrainedModel):
         """ids, or embeddings in their place, and mask [B, N] -> a `SpikeBertOutput` without logits.
 
         Without a mask all tokens but [PAD] count. With a `state`, {} at the beginning, the output
-        has the one after the last step; given again with the same ids, the next `timesteps` steps go
-        on from there.
+        has the one after the last step; given again with the same ids, the next `timesteps` steps
+        go on from there.
 
         Raises:
             UserError: an argument of other models that this one has no use for.
@@ -360,7 +359,13 @@ class SpikeBertForSequenceClassification(SpikeBertPreTrainedModel):
         `SpikeBertModel`."""
         attention_mask = counted_tokens(self.config, input_ids, attention_mask)
         out = self.spikebert(
-            input_ids, attention_mask, output_hidden_states, state, timesteps, inputs_embeds, **others
+            input_ids,
+            attention_mask,
+            output_hidden_states,
+            state,
+            timesteps,
+            inputs_embeds,
+            **others,
         )
         pooled = masked_mean(out.last_hidden_state.float(), attention_mask).to(self.dtype)
         step_logits = self.classifier(self.dropout(pooled)).float()

@@ -80,3 +80,12 @@ def test_json_keeps_the_whole_text(model):
 def test_a_file_of_another_kind_is_named(model, tmp_path):
     result = CliRunner().invoke(app, ["predict", str(model), "--file", str(tmp_path / "a.docx")])
     assert "ends in .txt, .csv" in str(result.exception)
+
+
+@pytest.mark.parametrize("form", ["onnx", "pt2"])
+def test_a_graph_answers_as_the_model_does(model, tmp_path, form):
+    out = tmp_path / f"model.{form}"
+    result = CliRunner().invoke(app, ["export", str(model), "--format", form, "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert float(result.stdout.split()[-1]) < 1e-5
+    assert out.stat().st_size > 1000

@@ -14,22 +14,27 @@ SCRIPT = """
 import sys, numpy, torch, transformers, spikebert
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments, pipeline
+from transformers import AutoModelForSequenceClassification as Classifier
+from transformers import AutoTokenizer, Trainer, TrainingArguments, pipeline
 
 folder = sys.argv[1]
 tokenizer = AutoTokenizer.from_pretrained(folder)
-half = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.bfloat16)
+half = Classifier.from_pretrained(folder, dtype=torch.bfloat16)
 print(half(**tokenizer("a warm film", return_tensors="pt")).logits.dtype, half.dtype)
 rows = Dataset.from_dict({"text": ["a warm film", "a dull film"] * 8, "label": [1, 0] * 8})
 rows = rows.map(lambda row: tokenizer(row["text"]))
 arguments = TrainingArguments(folder + "/trainer", max_steps=40, learning_rate=0.05, report_to=[])
 accuracy = lambda p: {"accuracy": float((p.predictions.argmax(-1) == p.label_ids).mean())}
-model = AutoModelForSequenceClassification.from_pretrained(folder)
-adapted = get_peft_model(model, LoraConfig(target_modules=["linear"], modules_to_save=["classifier"]))
+model = Classifier.from_pretrained(folder)
+lora = LoraConfig(target_modules=["linear"], modules_to_save=["classifier"])
+adapted = get_peft_model(model, lora)
 trainer = Trainer(adapted, arguments, train_dataset=rows, eval_dataset=rows,
                   processing_class=tokenizer, compute_metrics=accuracy)
-print(trainer.evaluate()["eval_accuracy"]); trainer.train(); print(trainer.evaluate()["eval_accuracy"])
-print(trainer.predict(rows).predictions.shape, max(abs(w).max().item() for n, w in adapted.named_parameters() if "lora_B" in n))
+print(trainer.evaluate()["eval_accuracy"])
+trainer.train()
+print(trainer.evaluate()["eval_accuracy"])
+adapters = [w for name, w in adapted.named_parameters() if "lora_B" in name]
+print(trainer.predict(rows).predictions.shape, max(w.abs().max().item() for w in adapters))
 long = pipeline("text-classification", model=model, tokenizer=tokenizer)("a warm film " * 3400)
 print(long)
 """  # fmt: skip
@@ -67,7 +72,9 @@ def test_a_script_of_twenty_lines(folder):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("settings", [{}, {"encoder": "lif"}, {"encoder": "current", "neuron": "relu"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"encoder": "lif"}, {"encoder": "current", "neuron": "relu"}]
+)
 def test_half_precision(dtype, settings):
     model, ids = student(**settings), torch.arange(5, 9)[None]
     whole = model(ids).logits
@@ -141,8 +148,8 @@ def test_export_with_any_batch_and_length(settings):
     other = torch.randint(5, 9, (5, 40))
     for given in (ids, other):
         counted = given.ne(0).long()
-        (logits, *_), expected = exported(given, counted, return_dict=False), model(given, counted)
-        torch.testing.assert_close(logits, expected.logits)
+        logits, *_ = exported(given, counted, return_dict=False)
+        torch.testing.assert_close(logits, model(given, counted).logits)
 
 
 def test_the_encoder_alone(folder):
