@@ -14,6 +14,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Without bytecode each of the many jobs would compile torch and transformers again while importing.
 unexport PYTHONDONTWRITEBYTECODE
 
+ifneq ($(CONFIG),)
+  $(if $(wildcard $(CONFIG)),,$(error CONFIG=$(CONFIG): expected a file such as config/small.yaml, got none of that name))
+endif
+
 # The target stands first: --configfile takes every word that follows it.
 snakemake = $(BIN)/snakemake $(1) --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG)) $(ARGS)
 
@@ -31,7 +35,7 @@ $(READY): envs/install.sh envs/overrides.txt envs/uv.txt $(PINS) pyproject.toml
 	  echo "expected Python 3.11 or newer, got $$($(PYTHON) --version): try PYTHON=python3.11" >&2; \
 	  exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	envs/install.sh $(CURDIR)/$(BIN)/python
+	envs/install.sh $(BIN)/python
 	@touch $@
 
 reproduce: setup ## train everything of the configuration and make its tables and figures

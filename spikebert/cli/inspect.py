@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
+import textwrap
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
+from ..config.datasets import TABLES
+from ..errors import UserError
 from .options import (
     LOOK,
     USE,
@@ -31,7 +35,20 @@ Json = Annotated[Path | None, typer.Option(help="JSON to write.", dir_okay=False
 @app.command(rich_help_panel=USE)
 def predict(
     model: Annotated[Path, typer.Argument(help="A trained student, teacher or published folder.")],
-    texts: Annotated[list[str], typer.Argument(help="One or more sentences.")],
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(help="Sentences; - or none: a line each of what is piped in."),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            help="A text a line (.txt), or .csv, .tsv, .jsonl, .json, .parquet.", dir_okay=False
+        ),
+    ] = None,
+    text_column: Annotated[str, typer.Option(help="Column of the texts, of --file.")] = "text",
+    pair_column: Annotated[
+        str | None, typer.Option(help="Column of the second texts, of --file.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     margin: Annotated[
         float | None,
@@ -39,20 +56,71 @@ def predict(
     ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Classify sentences: label, probabilities, and the share of neurons that spike."""
-    load(plugin)
-    from ..analysis.predict import predict as classify
+    """Classify sentences: label, probabilities, and the share of neurons that spike.
 
-    for text, result in zip(texts, classify(model, texts, margin=margin), strict=True):
+    A line each: label, probabilities, spikes, the text's beginning, and what there is to say of it.
+    """
+    load(plugin)
+    rows: list[Any] = [] if texts == ["-"] else list(texts or ())
+    if file:
+        rows += texts_of(file, text_column, pair_column)
+    elif not rows:
+        rows = [line.rstrip("\r\n") for line in sys.stdin]
+    from ..analysis.predict import answers
+
+    status = 0
+    for row, result in zip(rows, answers(model, rows, margin=margin), strict=True):
+        text = row if isinstance(row, str) else " / ".join(row)
+        status = status or int(result["label"] is None)
         if as_json:
-            typer.echo(json.dumps({"text": text, **result}, ensure_ascii=False))
+            typer.echo(json.dumps({"text": row, **result}, ensure_ascii=False))
             continue
         shares = ", ".join(f"{name} {p:.3f}" for name, p in result["probabilities"].items())
         rate = result["spike_rate"]
         spikes = "not spiking" if rate is None else f"spike rate {rate:.3f}"
         if "steps" in result:
             spikes += f", {result['steps']} step(s)"
-        typer.echo(f"{result['label']}\t{shares}\t{spikes}\t{text}")
+        shown = textwrap.shorten(text, 80, placeholder="...") or repr(text)
+        columns = [result["label"] or "-", shares, spikes, shown, "; ".join(result["notes"])]
+        typer.echo("\t".join(columns).rstrip("\t"))
+    raise typer.Exit(status)
+
+
+def texts_of(file: Path, text_column: str, pair_column: str | None) -> list[str | tuple[str, str]]:
+    """The texts of a file, by the ending of its name."""
+    from ..data.readers import COMPRESSIONS, read_raw
+
+    endings = [ending for ending in file.suffixes if ending not in COMPRESSIONS] or [".txt"]
+    kind = {".txt": "lines"}.get(endings[-1], endings[-1].removeprefix("."))
+    columns = {"text_column": text_column, "pair_column": pair_column}
+    if kind not in ("lines", *TABLES):
+        raise UserError(
+            f"file {file}",
+            expected=f"a name that ends in .txt, .{', .'.join(TABLES)}",
+            got=endings[-1],
+            fix="give it the ending of its format",
+        )
+    spec = {"source": "file", "path": str(file), "format": kind}
+    spec |= {key: name for key, name in columns.items() if name and kind != "lines"}
+    raws, _ = read_raw(spec, Path(), None)
+    return [raw.text if raw.pair is None else (raw.text, raw.pair) for raw in raws]
+
+
+@app.command(rich_help_panel=USE)
+def export(
+    model: Annotated[Path, typer.Argument(help="A trained student, teacher or published folder.")],
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)],
+    form: Annotated[
+        Literal["onnx", "pt2"], typer.Option("--format", help="pt2 is torch.export's.")
+    ] = "onnx",
+    plugin: Plugins = None,
+) -> None:
+    """Write a classifier as a graph of any batch and length, and compare it with the model."""
+    load(plugin)
+    from ..analysis.export import export as write
+
+    difference = write(model, out, form)
+    typer.echo(f"{out}: largest difference of logits {difference:.2g}")
 
 
 @app.command("early-exit", rich_help_panel=USE)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Required
 
-from pydantic import AfterValidator, Field, Strict, with_config
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, with_config
 from typing_extensions import TypedDict
 
 from ..errors import UserError
@@ -28,9 +28,9 @@ ACCURACY = METRICS[CLASSIFICATION][0]
 
 # How the rows of a file are read; data.readers.READERS has one function for each, and those of
 # plugins.
-TABLES = ("csv", "tsv", "jsonl")
+TABLES = ("csv", "tsv", "jsonl", "json", "parquet")
 FORMATS = (
-    *("label_text", "lines", *TABLES, "vader"),
+    *("label_text", "lines", *TABLES, "sst_trees", "vader"),
     *("movie_summaries", "tagged", "tagged_chinese", "wikitext"),
 )
 
@@ -77,8 +77,26 @@ Format = Annotated[
     *one_of(lambda: (*FORMATS, *entered("format"))),
     Field(description="how rows are read from the file"),
 ]
-Encoding = Literal["utf-8", "utf-8-sig", "cp1252", "latin-1", "mac-roman", "gb18030"]
-Labels = Annotated[list[Text], Field(min_length=2), *DIFFERENT]
+
+
+def _codec(name: str) -> str:
+    try:
+        "".encode(name)
+    except LookupError:
+        raise ValueError("no encoding that Python knows") from None
+    return name
+
+
+Encoding = Annotated[Text, AfterValidator(_codec)]
+# YAML takes 1 and false for a number and a truth value: as names of classes they are words.
+Label = Annotated[
+    Text,
+    BeforeValidator(
+        lambda value: str(value) if isinstance(value, int) else value,
+        json_schema_input_type=str | int | bool,
+    ),
+]
+Labels = Annotated[list[Label], Field(min_length=2), *DIFFERENT]
 
 
 @with_config(STRICT)
@@ -89,10 +107,18 @@ class Part(TypedDict):
 class Reading(Part, total=False):
     """How rows are read from a file."""
 
-    encoding: Annotated[list[Encoding], Field(min_length=1)]
-    """encodings; the first that decodes the whole file is taken"""
+    encoding: Annotated[
+        Encoding | Annotated[list[Encoding], Field(min_length=1)],
+        AfterValidator(lambda value: [value] if isinstance(value, str) else value),
+    ]
+    """encoding, or several, of which the first that decodes the whole file is taken: utf-8 unless
+    said otherwise; a byte order mark of UTF-16 is understood"""
+    delimiter: Annotated[str, words("^.$", "one character, such as ;")]
+    """what parts the columns of a csv or tsv file: a comma or a tab unless said otherwise"""
+    columns: Annotated[list[Text], Field(min_length=1), *DIFFERENT]
+    """names of the columns of a csv or tsv file without a header"""
     text_column: Text
-    """column (csv, tsv, jsonl, hub) with the text"""
+    """column (csv, tsv, jsonl, json, parquet, hub) with the text"""
     pair_column: Text
     """column with the second text, of a set of pairs"""
     label_column: Text
@@ -101,7 +127,7 @@ class Reading(Part, total=False):
     """column that says train, dev or test"""
     only: Annotated[dict[str, Text], Field(min_length=1)]
     """keep the rows whose columns have these values"""
-    label: Text
+    label: Label
     """the class of every row of this file"""
     labelling: Literal["sign", "fifths", "fifths_without_middle"]
     """vader: classes from the mean rating in -4..4; fifths are equal intervals"""

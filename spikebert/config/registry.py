@@ -133,9 +133,9 @@ MODELS: dict[str, ModelSpec] = {
 }
 # Neurons, surrogate derivatives, encoders and attentions of our own; `sj.<class>` is a neuron or
 # surrogate of spikingjelly's, and plugins may enter others.
-NEURONS = ("lif",)
+NEURONS = ("lif", "relu")
 SURROGATES = ("atan", "sigmoid", "triangle", "rectangle")
-ENCODERS = ("heaviside", "lif")
+ENCODERS = ("heaviside", "lif", "current")
 ATTENTIONS = ("spiking",)
 
 COMPRESSED = tuple(name for name, spec in MODELS.items() if spec.compressed)
@@ -150,6 +150,7 @@ class Language:
     ngrams: str  # of TF-IDF: word or char
     longest: int  # characters of a sentence; longer ones are cut
     shortest: int  # letters and digits; shorter sentences are dropped
+    encodings: tuple[str, ...]  # that its files often have
 
 
 LANGUAGES: dict[str, Language] = {  # by their codes in ISO 639-1
@@ -159,6 +160,7 @@ LANGUAGES: dict[str, Language] = {  # by their codes in ISO 639-1
         ngrams="word",
         longest=600,
         shortest=8,
+        encodings=("utf-8", "cp1252"),
     ),
     "zh": Language(
         tagger="spikebert.data.augment:tag_chinese",
@@ -166,5 +168,6 @@ LANGUAGES: dict[str, Language] = {  # by their codes in ISO 639-1
         ngrams="char",
         longest=200,
         shortest=4,
+        encodings=("utf-8", "gb18030"),
     ),
 }

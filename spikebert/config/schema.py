@@ -117,7 +117,7 @@ _SHORT = Resources(mem_mb=4000, runtime=60)
 _MEDIUM = Resources(mem_mb=4000, runtime=120)
 RULES: dict[str, Resources] = {
     **{spec.rule: Resources() for spec in MODELS.values()},
-    "pretrain": Resources(),
+    **dict.fromkeys(("pretrain", "unlabelled"), Resources()),
     "stage1": Resources(runtime=1440),
     **dict.fromkeys(("augment", "tfidf", "probe", "cka", "calibration"), _SHORT),
     **dict.fromkeys(("measure_energy", "textcnn"), _MEDIUM),

@@ -82,7 +82,8 @@ class ModelSettings(Section):
     """width of the MLP's hidden layer over D"""
     timesteps: Timesteps = 4
     neuron: Annotated[str, *part_name("neuron", NEURONS, theirs=True)] = "lif"
-    """spiking neuron: lif, sj.<class> of spikingjelly, or the name of one in a plugin"""
+    """neuron: lif, relu (real-valued, a control without spikes), sj.<class> of spikingjelly, or the
+    name of one in a plugin"""
     beta: Decay = 0.9
     """membrane decay per step, 1 - 1/tau"""
     tau: Annotated[Number, Field(ge=1)] | None = None
@@ -103,7 +104,8 @@ class ModelSettings(Section):
     """further arguments of the neuron by name, such as {max_spike_count: 4} of sj.ILIFNode"""
     encoder: Annotated[str, *part_name("encoder", ENCODERS)] = "heaviside"
     """how embeddings become spikes: heaviside (the same at every step), lif (a layer of the
-    configured neurons), or the name of one in a plugin"""
+    configured neurons), current (they do not: the first block is given their real values), or the
+    name of one in a plugin"""
     attention: Annotated[str, *part_name("attention", ATTENTIONS)] = "spiking"
     """attention of a block: spiking, or the name of one in a plugin"""
     embedding_mean: Number = 0.0

@@ -11,6 +11,7 @@ row's id is a hash of that, and duplicates, splits and leaks are all judged by i
 from __future__ import annotations
 
 import json
+import logging
 import math
 from array import array
 from collections import Counter
@@ -35,6 +36,7 @@ HELD_OUT = "held_out.json"
 AGAIN = "make the corpus first, or make it again"
 
 Row = dict[str, Any]
+log = logging.getLogger(__name__)
 
 
 def make_corpus(
@@ -72,7 +74,7 @@ def make_corpus(
         kept[split] = smallest(free, (caps or {}).get(split))
         dropped[f"{split}_in_test_of_another_set"] = len(rows) - len(free)
         dropped[f"{split}_over_cap"] = len(free) - len(kept[split])
-    check_splits(kept, labels, f"data set {name}")
+    stats |= check_splits(kept, labels, f"data set {name}")
     if keep_dev:
         stats["keep_dev"] = True
     stats["dropped"] = stats.get("dropped", {}) | counts(dropped)
@@ -88,9 +90,20 @@ def smallest(rows: list[Row], cap: int | None) -> list[Row]:
     return sorted(rows, key=lambda row: row["id"])[:cap] if cap else rows
 
 
-def check_splits(splits: dict[str, list[Row]], labels: list[str] | None, name: str) -> None:
+def check_splits(splits: dict[str, list[Row]], labels: list[str] | None, name: str) -> Row:
+    """Refuse a split that nothing can be learned from or judged by; what to warn of, for stats.
+
+    Raises:
+        UserError: the rows of a split are of fewer than two classes.
+    """
+    warnings = []
     for split, rows in splits.items():
-        classes = len({row["label"] for row in rows})
+        seen = {row["label"] for row in rows}
+        classes = len(seen)
+        for label, class_name in enumerate(labels or ()):
+            if label not in seen:
+                warnings.append(f"class {class_name} has no row in {split}")
+                log.warning("%s: %s", name, warnings[-1])
         if classes < 2:
             raise UserError(
                 f"{name}, split {split}",
@@ -100,6 +113,7 @@ def check_splits(splits: dict[str, list[Row]], labels: list[str] | None, name: s
                 + (f" of one {'class' if labels else 'score'}" if classes else ""),
                 fix="give more rows, or other shares in `split`",
             )
+    return {"warnings": warnings} if warnings else {}
 
 
 def row_identity(row: Row) -> str:

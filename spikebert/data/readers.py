@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
+import codecs
 import csv
+import gzip
 import html
 import io
+import json
+import lzma
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..config.plugins import register
+from ..config.registry import LANGUAGES
 from ..errors import UserError
 from ..utils.files import parse_json
 from . import hub
@@ -60,20 +66,22 @@ def read_lines(text: str, name: str, _: Spec) -> Iterator[Raw]:
 
 def read_table(text: str, name: str, spec: Spec) -> Iterator[Raw]:
     """CSV with quotes, or TSV without, with a header."""
-    options: dict[str, Any] = {"delimiter": ",", "strict": True}
+    options: dict[str, Any] = {"delimiter": spec.get("delimiter", ","), "strict": True}
     if spec["format"] == "tsv":
-        options = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
-    rows = csv.DictReader(io.StringIO(text, newline=""), **options)
+        options = {"delimiter": spec.get("delimiter", "\t"), "quoting": csv.QUOTE_NONE}
+    csv.field_size_limit(2**31 - 1)  # a document may stand in one field
+    rows = csv.DictReader(io.StringIO(text, newline=""), spec.get("columns"), **options)
     try:
-        names = rows.fieldnames or ()
-        check_columns(spec, names, name)
+        names = [column.strip() for column in rows.fieldnames or ()]
+        rows.fieldnames = names
+        check_columns(spec, names, name, options["delimiter"])
         for row in rows:
             where = f"{name}:{rows.line_num}"
             if None in row or None in row.values():
                 raise UserError(
                     f"row {where}",
                     expected=f"{len(names)} fields",
-                    got=str(row)[:200],
+                    got=str({k: v for k, v in row.items() if v is not None})[:200],
                     fix="mend the row, or its quotes",
                 )
             yield from from_columns(row, where, spec)
@@ -81,6 +89,42 @@ def read_table(text: str, name: str, spec: Spec) -> Iterator[Raw]:
         raise UserError(
             f"row {name}:{rows.line_num}", expected="a table row", got=error, fix="mend the quotes"
         ) from None
+
+
+def read_json_rows(text: str, name: str, spec: Spec) -> Iterator[Raw]:
+    """A JSON list of objects."""
+    try:
+        rows = parse_json(text)
+        if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
+            raise ValueError(text[:80])
+    except ValueError as error:
+        raise UserError(
+            f"file {name}",
+            expected="a list of JSON objects",
+            got=error,
+            fix="mend it; is the format jsonl, an object a line?",
+        ) from None
+    yield from _of_columns(rows, name, spec)
+
+
+def read_parquet(data: bytes, name: str, spec: Spec) -> Iterator[Raw]:
+    """The rows of a Parquet file."""
+    import pyarrow.parquet as parquet  # half a second, for this format alone
+
+    try:
+        file = parquet.ParquetFile(io.BytesIO(data))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"file {name}", expected="Parquet", got=error, fix="give its format"
+        ) from None
+    rows = (row for batch in file.iter_batches() for row in batch.to_pylist())
+    yield from _of_columns(rows, name, spec)
+
+
+def _of_columns(rows: Iterable[dict[str, Any]], name: str, spec: Spec) -> Iterator[Raw]:
+    for number, row in enumerate(rows, 1):
+        check_columns(spec, row, f"{name}:{number}")
+        yield from from_columns(row, f"{name}:{number}", spec)
 
 
 def read_jsonl(text: str, name: str, spec: Spec) -> Iterator[Raw]:
@@ -98,7 +142,7 @@ def read_jsonl(text: str, name: str, spec: Spec) -> Iterator[Raw]:
         yield from from_columns(row, where, spec)
 
 
-def check_columns(spec: Spec, names: Iterable[str], where: str) -> None:
+def check_columns(spec: Spec, names: Iterable[str], where: str, delimiter: str = "") -> None:
     """Raise a `UserError` unless every column that `spec` names is there, and there once."""
     wanted = [
         spec[k] for k in ("text_column", "pair_column", "label_column", "split_column") if k in spec
@@ -106,11 +150,18 @@ def check_columns(spec: Spec, names: Iterable[str], where: str) -> None:
     wanted += spec.get("only", {})
     names = list(names)
     if missing := [column for column in wanted if column not in names]:
+        fix = f"name a column that is there in place of {missing[0]}"
+        if delimiter and len(names) == 1:
+            other = next((sign for sign in ";\t|," if sign in names[0].replace(delimiter, "")), "")
+            fix = f"its columns are parted by {other!r}, it seems: delimiter: {json.dumps(other)}"
+            fix = fix if other else "name its delimiter, or its columns if it has no header"
+        elif delimiter:
+            fix += "; if it has no header: columns: [...], in their order"
         raise UserError(
             f"columns of {where}",
             expected=", ".join(wanted),
-            got=", ".join(names) or "none",
-            fix=f"name a column that is there in place of {missing[0]}",
+            got=", ".join(names)[:200] or "none",
+            fix=fix,
         )
     if twice := [column for column in wanted if names.count(column) > 1]:
         raise UserError(
@@ -225,6 +276,19 @@ def _untagged(line: str, where: str) -> list[str]:
     return [token.rpartition("/")[0] for token in line.split()]
 
 
+def read_sst_trees(text: str, name: str, _: Spec) -> Iterator[Raw]:
+    """The Stanford Sentiment Treebank as published: a tree a line, `(3 (2 It) (4 (2 's) ...))`; the
+    label is the root's."""
+    for where, line in _lines(text, name):
+        root, leaves = re.match(r"\((\d) ", line), re.findall(r"\(\d ([^()]+)\)", line)
+        if not (root and leaves and line.count("(") == line.count(")")):
+            raise UserError(
+                f"row {where}", expected="a tree, (3 (2 It) ...)", got=line[:80], fix="mend it"
+            )
+        words = " ".join(leaves).replace("-LRB-", "(").replace("-RRB-", ")").replace("\\/", "/")
+        yield Raw(words, root[1], None, where)
+
+
 def read_wikitext(text: str, name: str, _: Spec) -> Iterator[Raw]:
     """WikiText: no headings, no sentence with an unknown word, hyphens mended."""
     for where, line in _lines(text, name):
@@ -234,12 +298,15 @@ def read_wikitext(text: str, name: str, _: Spec) -> Iterator[Raw]:
                     yield Raw(sentence, None, None, where)
 
 
-READERS: dict[str, Callable[[str, str, Spec], Iterator[Raw]]] = {
+READERS: dict[str, Callable[[Any, str, Spec], Iterator[Raw]]] = {
+    "parquet": read_parquet,  # of bytes; all others read text
     "label_text": read_label_text,
     "lines": read_lines,
     "csv": read_table,
     "tsv": read_table,
     "jsonl": read_jsonl,
+    "json": read_json_rows,
+    "sst_trees": read_sst_trees,
     "vader": read_vader,
     "movie_summaries": read_movie_summaries,
     "tagged": read_tagged,
@@ -254,11 +321,19 @@ def register_reader(name: str, function: Callable[[str, str, Spec], Iterator[Raw
     register("format", READERS, name, function)
 
 
-def decode(data: bytes, encodings: Iterable[str], name: str) -> str:
-    """Text of a file in the first encoding that fits all of it; NUL bytes are an error."""
+def decode(data: bytes, encodings: Iterable[str], name: str, language: str = "en") -> str:
+    """Text of a file in the first encoding that fits all of it, or in UTF-16 if it begins with the
+    mark of it; other NUL bytes are an error, which names the encodings usual in `language`."""
     encodings = list(encodings)
-    if b"\0" in data:
-        raise UserError(f"file {name}", expected="text", got="a NUL byte", fix="it may be UTF-16")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encodings = ["utf-16"]
+    elif b"\0" in data and not any(code.lower().startswith("utf-16") for code in encodings):
+        raise UserError(
+            f"file {name}",
+            expected="text",
+            got="a NUL byte",
+            fix="if it is UTF-16 without a mark: encoding: utf-16-le",
+        )
     for encoding in encodings:
         try:
             # A mark at the beginning, which editors leave there, is no part of the text.
@@ -269,11 +344,30 @@ def decode(data: bytes, encodings: Iterable[str], name: str) -> str:
         f"file {name}",
         expected=f"text in {', '.join(encodings)}",
         got=f"byte 0x{data[got.start]:02x} at position {got.start}",
-        fix="name its encoding in the specification (encoding: [cp1252])",
+        fix="name its encoding: "
+        + " or ".join(
+            f"encoding: {code}" for code in LANGUAGES[language].encodings if code not in encodings
+        ),
     )
 
 
-def read_raw(spec: Spec, cache: Path, mirror: Path | None) -> tuple[Iterator[Raw], str | None]:
+# By the ending of a file's name.
+COMPRESSIONS = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
+
+
+def _decompressed(name: str, data: bytes) -> bytes:
+    decompress = COMPRESSIONS.get(Path(name).suffix)
+    try:
+        return decompress(data) if decompress else data
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        raise UserError(
+            f"file {name}", expected="a compressed file", got=error, fix="fetch or make it again"
+        ) from None
+
+
+def read_raw(
+    spec: Spec, cache: Path, mirror: Path | None, language: str = "en"
+) -> tuple[Iterator[Raw], str | None]:
     """All rows of one file of a specification, and the SHA-256 of what was read."""
     if spec["source"] == "hub":
         place = f"{spec['repository']}:{spec['hub_split']}"
@@ -282,8 +376,10 @@ def read_raw(spec: Spec, cache: Path, mirror: Path | None) -> tuple[Iterator[Raw
 
     def rows() -> Iterator[Raw]:
         for name, data in members:
-            text = decode(data, spec.get("encoding", ["utf-8-sig"]), name)
-            yield from READERS[spec["format"]](text, name, spec)
+            content: Any = _decompressed(name, data)
+            if spec["format"] != "parquet":
+                content = decode(content, spec.get("encoding", ["utf-8"]), name, language)
+            yield from READERS[spec["format"]](content, name, spec)
 
     return rows(), sha256
 

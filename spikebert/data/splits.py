@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from ..config.datasets import (
     task_of,
 )
 from ..errors import UserError
-from ..utils.validation import validate
+from ..utils.validation import nearest, validate
 from . import hub
 from .corpus import Row, check_splits, counts, smallest, write_corpus
 from .readers import NEUTRAL, Raw, provenance, read_raw
@@ -36,13 +37,13 @@ def make_splits(
     A text stands once in the set: in test before dev before train where the set has official
     splits, and nowhere if one split gives it two labels. Returns the stats.
     """
-    validate(Corpus, spec, f"data set {name}")
+    spec = validate(Corpus, spec, f"data set {name}")
     check_task(name, spec)
     dropped: Counter[str] = Counter()
     candidates: dict[str, list[Row]] = {split: [] for split in SPLITS}
     files = []
     for file in map(hub.pinned, spec["files"]):
-        raws, sha256 = read_raw(file, Path(cache), mirror)
+        raws, sha256 = read_raw(file, Path(cache), mirror, spec["language"])
         files.append(provenance(file, sha256))
         rows = list(_labelled_rows(raws, file, spec, dropped))
         kept = smallest(rows, file.get("max_sentences"))
@@ -51,7 +52,7 @@ def make_splits(
             candidates[row.pop("split")].append(row)
     read = sum(map(len, candidates.values())) + dropped.total()
     splits = _deduplicate(candidates, dropped)
-    check_splits(splits, spec["labels"], f"data set {name}")
+    warnings = check_splits(splits, spec["labels"], f"data set {name}")
     stats = {
         "name": name,
         **{key: spec.get(key) for key in ("language", "description", "licence", "labels")},
@@ -61,6 +62,7 @@ def make_splits(
         "shares": _shares(spec),
         "rows_read": read,
         "dropped": counts(dropped),
+        **warnings,
     }
     return write_corpus(splits, stats, Path(out), {})
 
@@ -134,17 +136,23 @@ def _score(label: str | None, limits: list[float], where: str) -> float:
 
 
 def _label_id(label: str | None, labels: list[str], where: str) -> int:
-    """The place of a class name in `labels`; an index is as good where no name is a number."""
-    if label in labels:
-        return labels.index(label)
+    """The place of a class name in `labels`; an index is as good where no name is a number. Spaces
+    around it are no part of a label, and 1.0, as tables write it beside a missing value, is 1."""
+    name = re.sub(r"^(-?\d+)\.0+$", r"\1", str(label).strip())
+    if name in labels:
+        return labels.index(name)
     by_index = [str(i) for i in range(len(labels))]
-    if label in by_index and not any(name.lstrip("-").isdigit() for name in labels):
-        return by_index.index(label)
+    numbers = any(known.lstrip("-").isdigit() for known in labels)
+    if name in by_index and not numbers:
+        return by_index.index(name)
+    fix = nearest(name, labels, "mend the row, or `labels`")
+    if name.isdigit() and not numbers:
+        fix = f"indices run from 0; if {name} is the name of a class, `labels` are such numbers"
     raise UserError(
         f"label of row {where}",
         expected=f"one of {', '.join(labels)}, or its index",
         got=label,
-        fix=HIDDEN if label == "-1" else "mend the row, or `labels`",
+        fix=HIDDEN if name == "-1" else fix,
     )
 
 

@@ -35,7 +35,7 @@ def make_unlabelled(
         SentenceStore(language, _forbidden(folders, language), part / "sentences.sqlite") as store,
     ):
         for file in map(hub.pinned, spec["files"]):
-            raws, sha256 = read_raw(file, Path(cache), mirror)
+            raws, sha256 = read_raw(file, Path(cache), mirror, language)
             texts = (text for raw in raws for text in (raw.text, raw.pair) if text is not None)
             added = store.add(texts, file)
             files.append(provenance(file, sha256) | {"sentences": added})

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from .flops import product_macs
@@ -25,6 +26,8 @@ def product(q: Tensor, k: Tensor, v: Tensor, order: str = "auto") -> Tensor:
     2^24 in float32, 2^8 in bfloat16, beyond which bfloat16 rounds.
     """
     macs = product_macs(q.shape[-2], q.shape[-1])
+    if order == "auto" and torch.compiler.is_exporting():
+        order = "kv_first"  # for any length
     if order == "auto":
         order = min(macs, key=macs.__getitem__)
     return (q @ k.mT) @ v if order == "qk_first" else q @ (k.mT @ v)

@@ -4,6 +4,7 @@ and of the convolutional networks it is compared with."""
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
 
@@ -20,6 +21,10 @@ class SpikeBertConfig(PreTrainedConfig, ModelSettings):
     """
 
     model_type = "spikebert"
+    # What the library's Trainer would gather of a whole set besides the logits.
+    keys_to_ignore_at_inference: ClassVar[list[str]] = [
+        *("step_logits", "last_hidden_state", "hidden_states", "embeddings", "state")
+    ]
 
     vocab_size: int = 30522
     pad_token_id: int | None = 0

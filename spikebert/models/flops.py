@@ -26,8 +26,9 @@ def product_shapes(shape: ModelSettings, rows: int, tokens: int) -> Iterator[tup
     width, inner = shape.hidden_size, round(shape.mlp_ratio * shape.hidden_size)
     once, every = rows * tokens, shape.timesteps * rows * tokens
     for block in range(shape.num_hidden_layers):
-        # A Heaviside encoder's spikes are the same at every step: three products of one step.
-        first = once if block == 0 and shape.encoder == "heaviside" else every
+        # What is the same at every step is multiplied once, by the first three layers.
+        same = shape.encoder in ("heaviside", "current") and shape.residual == "add"
+        first = once if block == 0 and same else every
         yield from [(first, width, width)] * 3
         yield (every, width, width)
         yield (every, width, inner)

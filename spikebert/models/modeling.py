@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,7 @@ from ..errors import UserError
 from ..utils.distributed import global_mean
 from .attention import Projection, SpikingSelfAttention
 from .configuration import SpikeBertConfig
-from .neurons import Spiking, State, build_neuron, spike
+from .neurons import ReLU, Spiking, State, build_neuron, spike
 
 
 @dataclass
@@ -45,11 +45,20 @@ class SpikeBertOutput(ModelOutput):
     state: State | None = None  # of the neurons after the last step, where it was asked for
 
 
+class Current(nn.Module):
+    """No spikes: the embeddings themselves, at every step."""
+
+    def forward(self, x: Tensor, _: Any = None) -> tuple[Tensor, None]:
+        """x [T, ...] as it is."""
+        return x, None
+
+
 # What turns the current of the embeddings into spikes: a neuron of a configuration, or None for the
 # Heaviside function.
 ENCODERS: dict[str, Callable[[SpikeBertConfig], nn.Module | None]] = {
     "heaviside": lambda _: None,
     "lif": lambda config: build_neuron(config, config.threshold),
+    "current": lambda _: Current(),
 }
 ATTENTIONS: dict[str, Callable[..., nn.Module]] = {"spiking": SpikingSelfAttention}
 
@@ -108,18 +117,24 @@ class SpikeBertEmbeddings(Spiking, nn.Module):
         return sinusoids(tokens, x.shape[2]).to(x)
 
     def forward(
-        self, input_ids: Tensor, timesteps: int | None = None, state: State | None = None
+        self,
+        input_ids: Tensor | None,
+        timesteps: int | None = None,
+        state: State | None = None,
+        inputs_embeds: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """ids [B, N] -> word embeddings [B, N, D], and spikes [T, B, N, D] for the configured T or
-        `timesteps`. Those of the Heaviside encoder, the same at every step, are one in memory."""
+        """ids [B, N], or embeddings in their place -> word embeddings [B, N, D], and spikes
+        [T, B, N, D] for the configured T or `timesteps`. Those that are the same at every step are
+        one in memory."""
         steps = self.timesteps if timesteps is None else timesteps
-        words = self.word_embeddings(input_ids)
+        words = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
         x = (words + self.positions(words))[None]
         if self.neuron is None:
             x = spike(x, *self.surrogate)
         else:
             x = self.fire(self.neuron, x.expand(steps, -1, -1, -1), state)
-        if torch.is_autocast_enabled(x.device.type):  # spikes and their counts are exact in it
+        real = isinstance(self.neuron, Current | ReLU)
+        if torch.is_autocast_enabled(x.device.type) and not real:  # spikes are exact in it
             x = x.to(torch.get_autocast_dtype(x.device.type))
         return words, x.expand(steps, -1, -1, -1)
 
@@ -177,10 +192,47 @@ class SpikeBertBlock(Spiking, nn.Module):
         return x + self.fire(self.mlp_residual, current, state)
 
 
+def counted_tokens(config: Any, input_ids: Tensor | None, mask: Tensor | None) -> Tensor | None:
+    """The mask [B, N] that was given, or one that leaves [PAD] out; None where all tokens count.
+
+    Raises:
+        UserError: padding stands before tokens of a model that numbers them.
+    """
+    compiling = torch.compiler.is_compiling()
+    if mask is None and input_ids is not None and config.pad_token_id is not None:
+        words = input_ids.ne(config.pad_token_id)
+        return words.long() if compiling or not words.all() else None
+    numbered = config.position != "none" and not compiling
+    if mask is not None and numbered and (mask[:, 1:] > mask[:, :-1]).any():
+        raise UserError(
+            "attention_mask",
+            expected=f"padding behind the tokens, since position: {config.position} numbers them",
+            got="padding before tokens",
+            fix='tokenizer.padding_side = "right"',
+        )
+    return mask
+
+
+def refuse(given: dict[str, Any]) -> None:
+    """Refuse arguments of other models' that would be silently without effect."""
+    if asked := [name for name, value in given.items() if value is not None and value is not False]:
+        raise UserError(
+            f"argument {asked[0]} of SpikeBERT",
+            expected="input_ids or inputs_embeds, attention_mask, labels, output_hidden_states, "
+            "return_dict, state or timesteps",
+            got=asked[0],
+            fix="draw attention by `spikebert attention`, which makes it of the spikes"
+            if asked[0] == "output_attentions"
+            else "leave it out",
+        )
+
+
 class SpikeBertPreTrainedModel(PreTrainedModel):
     config_class = SpikeBertConfig
     base_model_prefix = "spikebert"
     _input_embed_layer = "word_embeddings"
+    accepts_loss_kwargs = False  # the Trainer divides the loss where it accumulates gradients
+    _no_split_modules: ClassVar[list[str]] = ["SpikeBertBlock", "SpikeBertEmbeddings"]
 
     def __init__(self, config: SpikeBertConfig):
         claim(config)
@@ -212,30 +264,40 @@ class SpikeBertModel(SpikeBertPreTrainedModel):
 
     def forward(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         output_hidden_states: bool | None = None,
         state: State | None = None,
         timesteps: int | None = None,
-        **_: object,
-    ) -> SpikeBertOutput:
-        """ids and mask [B, N] -> a `SpikeBertOutput` without logits.
+        inputs_embeds: Tensor | None = None,
+        token_type_ids: Tensor | None = None,  # noqa: ARG002  (BERT's tokenizers make them)
+        return_dict: bool | None = None,
+        **others: object,
+    ) -> SpikeBertOutput | tuple[Tensor, ...]:
+        """ids, or embeddings in their place, and mask [B, N] -> a `SpikeBertOutput` without logits.
 
-        With a `state`, {} at the beginning, the output has the one after the last step; given again
-        with the same ids, the next `timesteps` steps go on from there.
+        Without a mask all tokens but [PAD] count. With a `state`, {} at the beginning, the output
+        has the one after the last step; given again with the same ids, the next `timesteps` steps
+        go on from there.
+
+        Raises:
+            UserError: an argument of other models that this one has no use for.
         """
+        refuse(others)
+        attention_mask = counted_tokens(self.config, input_ids, attention_mask)
         state = None if state is None else dict(state)
-        words, x = self.embeddings(input_ids, timesteps, state)
+        words, x = self.embeddings(input_ids, timesteps, state, inputs_embeds)
         states = []
         for block in self.blocks:
             x = block(x, attention_mask, state)
             states.append(x)
-        return SpikeBertOutput(
+        out = SpikeBertOutput(
             last_hidden_state=self.norm(x),
             hidden_states=tuple(states) if output_hidden_states else None,
             embeddings=words,
             state=state,
         )
+        return out.to_tuple() if return_dict is False else out
 
 
 def masked_mean(x: Tensor, mask: Tensor | None) -> Tensor:
@@ -281,21 +343,24 @@ class SpikeBertForSequenceClassification(SpikeBertPreTrainedModel):
 
     def forward(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
+        return_dict: bool | None = None,
         **options: Any,
-    ) -> SpikeBertOutput:
+    ) -> SpikeBertOutput | tuple[Tensor, ...]:
         """ids, mask [B, N] and optional labels [B] -> logits [B, C] and, with labels, their
         cross-entropy or, of one score (C = 1), the mean squared error; `options` are those of
         `SpikeBertModel`."""
+        attention_mask = counted_tokens(self.config, input_ids, attention_mask)
         out = self.spikebert(input_ids, attention_mask, **options)
-        pooled = masked_mean(out.last_hidden_state.float(), attention_mask)
-        out.step_logits = self.classifier(self.dropout(pooled)).float()
-        out.logits = out.step_logits.mean(0)
-        if labels is not None:
-            out.loss = gold_loss(out.logits, labels)
-        return out
+        pooled = masked_mean(out.last_hidden_state.float(), attention_mask).to(self.dtype)
+        step_logits = self.classifier(self.dropout(pooled)).float()
+        logits = step_logits.mean(0)
+        loss = None if labels is None else gold_loss(logits, labels)
+        # Made anew, since what is assigned afterwards comes last in a tuple.
+        out = SpikeBertOutput(loss=loss, logits=logits, step_logits=step_logits, **out)
+        return out.to_tuple() if return_dict is False else out
 
 
 AutoModel.register(SpikeBertConfig, SpikeBertModel, exist_ok=True)

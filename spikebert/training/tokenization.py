@@ -21,6 +21,7 @@ from ..errors import UserError
 MASK = "[MASK]"  # as the augmentation writes it, whatever the tokenizer calls its own
 TEACHER_LABEL = -100  # on augmented rows: the loss asks the teacher
 TEACHER_SCORE = math.nan  # the same, where labels are scores
+LONGEST = 512  # pieces of a text that are read where nothing else is said
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")  # either makes a tokenizer
 SEED_LIMIT = 2**62
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")  # what a model reads of an example
@@ -56,6 +57,8 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
             got=type(tokenizer).__name__,
             fix="use the tokenizer of a BERT teacher",
         )
+    # So that a pipeline of the library's says so, where it is given more.
+    tokenizer.model_max_length = min(tokenizer.model_max_length, LONGEST)
     return tokenizer
 
 
@@ -77,7 +80,13 @@ def encode(
     columns = list(zip(*map(sides, rows), strict=True))
     texts = [[text.replace(MASK, tokenizer.mask_token) for text in column] for column in columns]
     types = len(texts) == 2 and "token_type_ids" in tokenizer.model_input_names
-    encoded = tokenizer(*texts, truncation=True, max_length=max_length, return_token_type_ids=types)
+    encoded = tokenizer(
+        *texts,
+        truncation=True,
+        max_length=max_length,
+        return_token_type_ids=types,
+        verbose=False,
+    )
     scores = any(isinstance(row.get("label"), float) for row in rows)
     asked: float = TEACHER_SCORE if scores else TEACHER_LABEL
     examples = []

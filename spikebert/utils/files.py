@@ -63,6 +63,19 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def check_writable(folder: str | Path) -> None:
+    """Raise a `UserError` unless files can be made in a folder, which need not be there yet."""
+    place = Path(folder).absolute()
+    there = next(path for path in (place, *place.parents) if path.exists())
+    if not os.access(there, os.W_OK):
+        raise UserError(
+            f"folder {folder}",
+            expected="a place that may be written to",
+            got=f"{there}, which may only be read",
+            fix="change its permissions, or run in a folder of yours: snakemake --directory FOLDER",
+        )
+
+
 def remove(path: Path) -> None:
     """Remove a file or a folder."""
     shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -71,7 +71,7 @@ def ids(tokens: int, rows: int = 1) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("tokens", "product"), [(3, 3 * 3 * 4), (6, 6 * 4 * 4)])
-@pytest.mark.parametrize("encoder", ["heaviside", "lif"])
+@pytest.mark.parametrize("encoder", ["heaviside", "lif", "current"])
 def test_macs_of_a_student_by_hand(tokens: int, product: int, encoder: str) -> None:
     macs = count_macs(student(encoder=encoder), ids(tokens), time_first=True, timesteps=3)
     linear = 4 * 8 * 8 + 2 * 8 * 32  # Q, K, V, output; up and down
@@ -83,6 +83,14 @@ def test_macs_of_a_student_by_hand(tokens: int, product: int, encoder: str) -> N
     assert (macs[f"{name}.v"], macs[f"{name}.q"]) == (
         (3 * 2 * product, 0) if tokens == 3 else (0, 3 * 2 * product)
     )
+
+
+def test_a_student_without_spikes_is_charged_as_a_dense_network() -> None:
+    model = student(neuron="relu", encoder="current", timesteps=1)
+    measured = measure(model, [ids(5)], time_first=True, timesteps=1)
+    assert list(measured.accounts) == ["dense"]
+    macs = sum(count_macs(model, ids(5), time_first=True, timesteps=1).values())
+    assert measured.accounts["dense"].real.energy_pj == pytest.approx(4.6 * macs)
 
 
 @pytest.mark.parametrize("order", ["qk_first", "kv_first"])

@@ -45,8 +45,8 @@ def variant(**changes: Any) -> dict[str, Any]:
             "give a number from 0 below 1",
         ),
         (
-            {"datasets": {"films": {**FILMS, "labels": [0, 1]}}},
-            "setting datasets.films.labels.0 in the configuration",
+            {"datasets": {"films": {**FILMS, "description": 0}}},
+            "setting datasets.films.description in the configuration",
             "text that is not empty",
             "0",
             'put it into quotes: "0"',
@@ -76,7 +76,7 @@ def variant(**changes: Any) -> dict[str, Any]:
         (
             {"model": {"neuron": "LIFF"}},
             "setting model.neuron in the configuration",
-            "lif, sj.<class> of spikingjelly, or a name that a plugin enters",
+            "lif, relu, sj.<class> of spikingjelly, or a name that a plugin enters",
             "'LIFF'",
             "did you mean lif?",
         ),

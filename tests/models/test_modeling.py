@@ -31,7 +31,7 @@ SMALL = {
 VARIANTS = [
     {"encoder": encoder, "residual": residual, "position": position}
     for encoder, residual, position in itertools.product(
-        ("heaviside", "lif"), ("add", "membrane"), ("none", "sinusoidal", "learned")
+        ("heaviside", "lif", "current"), ("add", "membrane"), ("none", "sinusoidal", "learned")
     )
 ]
 

@@ -1,11 +1,14 @@
 """Files and folders are written whole or not at all; a folder's digest is that of its files."""
 
 import hashlib
+import os
+from pathlib import Path
 
 import pytest
 
+from spikebert.errors import UserError
 from spikebert.utils.checksums import tree_digest
-from spikebert.utils.files import atomic_folder, write_text
+from spikebert.utils.files import atomic_folder, check_writable, write_text
 
 
 def test_complete_folder_or_none(tmp_path):
@@ -46,3 +49,11 @@ def test_digest_of_a_folder_is_that_of_its_files_in_order(tmp_path):
     parts = [hashlib.sha256(text.encode()).digest() for text in ("one", "two")]
     assert tree_digest(tmp_path) == hashlib.sha256(b"".join(parts)).hexdigest()
     assert tree_digest(tmp_path / "a") == hashlib.sha256(parts[0]).hexdigest()
+
+
+def test_a_folder_that_may_only_be_read_is_named(tmp_path, monkeypatch):
+    check_writable(tmp_path / "new/folder")
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != tmp_path)
+    with pytest.raises(UserError, match="may only be read") as error:
+        check_writable(tmp_path / "new/folder")
+    assert "snakemake --directory" in str(error.value)

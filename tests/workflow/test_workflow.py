@@ -56,7 +56,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The repository after the tiny run. Only dry runs here: the tests share it."""
-    folder = copy_repository(tmp_path_factory.mktemp("done"))
+    folder = copy_repository(tmp_path_factory.mktemp("done") / "My Dröve it's")
     snakemake(folder, "all", "--cores", "2", "--configfile", TINY)
     return folder
 
@@ -102,6 +102,24 @@ def test_default_configuration_and_target(clone: Path) -> None:
 
 def test_another_configuration_takes_the_place_of_the_default(clone: Path) -> None:
     assert "results/embedded" not in snakemake(clone, "-n", "all", "--configfile", TINY)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "",
+        'module spikebert:\n    snakefile: "{workflow}"\n    config: config\n'
+        "use rule * from spikebert\n",
+    ],
+)
+def test_the_workflow_runs_from_another_folder(clone: Path, tmp_path: Path, module: str) -> None:
+    workflow = clone / "workflow/Snakefile"
+    if module:
+        text = 'configfile: "config.yaml"\n' + module.format(workflow=workflow)
+        workflow = tmp_path / "Snakefile"
+        workflow.write_text(text, "utf-8")
+        shutil.copyfile(clone / "config/config.yaml", tmp_path / "config.yaml")
+    assert jobs(tmp_path, "--snakefile", str(workflow)) == jobs(clone)
 
 
 def test_parsing_loads_nothing_heavy(clone: Path) -> None:
@@ -373,6 +391,16 @@ def test_figures_and_tables_come_from_published_records_alone(published: Path, d
     ):
         made, before = (folder / "results/tiny" / name for folder in (published, done))
         assert made.read_bytes() == before.read_bytes()
+
+
+@pytest.mark.slow
+def test_a_published_record_outlives_a_job_that_fails(published: Path) -> None:
+    record = published / "results/tiny/records/films.tfidf.words.s1.json"
+    before = record.read_bytes()
+    (published / "work/tiny/corpora/films").mkdir(parents=True)  # without a row
+    rerun = ["--forcerun", "tfidf", "--allowed-rules", "tfidf", "--configfile", TINY]
+    snakemake(published, str(record.relative_to(published)), "--cores", "1", *rerun, status=1)
+    assert record.read_bytes() == before
 
 
 @pytest.mark.slow

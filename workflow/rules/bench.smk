@@ -4,9 +4,9 @@ rule bench:
         corpus=lambda wildcards: layout.corpus(plan.language_sets("en")[0]),
         tokenizer=layout.bert("en"),
     output:
-        json="<results>/bench.json",
-        svg="<results>/figures/bench.svg",
-        png="<results>/figures/bench.png",
+        json=update("<results>/bench.json"),
+        svg=update("<results>/figures/bench.svg"),
+        png=update("<results>/figures/bench.png"),
     log:
         "<logs>/bench.log",
     conda:
@@ -14,7 +14,7 @@ rule bench:
     # Alone on the machine, or its times mean nothing; a cluster has no number of cores.
     threads: workflow.resource_settings.cores or plan.threads
     resources:
-        mem_mb=8000,
+        mem_mb=16000,
         runtime=30,
     params:
         figures=subpath(output.svg, parent=True),

@@ -7,9 +7,17 @@ from pathlib import Path
 
 # The package beside the workflow serves Snakemake and its jobs, installed or not, and the jobs
 # take Snakemake's own interpreter, unless an environment of theirs comes first in PATH.
-sys.path.insert(0, str(Path(workflow.basedir).parent))
+sys.path.insert(0, str(Path(str(workflow.current_basedir)).parents[1]))
 paths = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
 os.environ.update(PATH=os.pathsep.join(paths))
+
+try:
+    import spikebert  # noqa: F401
+except ImportError:
+    raise WorkflowError(
+        "Expected the package spikebert, got an environment without it: install it beside "
+        "Snakemake (`pip install FOLDER`, a clone of its repository)."
+    ) from None
 
 from spikebert.config.plan import Layout, content, local_files, make_plan
 from spikebert.config.registry import MODELS
@@ -17,12 +25,18 @@ from spikebert.errors import UserError
 from spikebert.report import captions
 from spikebert.report.selection import compared, measured, on_glue, probed
 from spikebert.training.jobs import jobs_of
+from spikebert.utils.files import check_writable
 
-try:
-    plan = make_plan(config)
-except UserError as error:
-    raise WorkflowError(str(error)) from None
 
+def explained(function, argument):
+    """What the function returns; an error of the user's without the traceback."""
+    try:
+        return function(argument)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+
+plan = explained(make_plan, config)
 layout = Layout.of(plan)
 RUNS = {run.id: run for run in plan.runs}
 JOBS = jobs_of(plan, layout)

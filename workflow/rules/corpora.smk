@@ -1,7 +1,6 @@
 localrules:
     split,
     corpus,
-    unlabelled,
     leaks,
     corpora,
 
@@ -56,10 +55,13 @@ rule unlabelled:
         stats=layout.text_stats("{language}"),
     log:
         "<logs>/unlabelled/{language}.log",
-    # Quick, and everything waits for it.
+    # Everything waits for it.
     priority: 30
     conda:
         "../../envs/spikebert.yaml"
+    resources:
+        mem_mb=more_at_retry(plan.resources["unlabelled"].mem_mb),
+        runtime=plan.resources["unlabelled"].runtime,
     params:
         content=lambda wildcards: content(plan.unlabelled[wildcards.language]),
         options=options,

@@ -8,7 +8,7 @@ rule measure_energy:
         model=layout.model("{id}"),
         corpus=lambda wildcards: layout.corpus(run_of(wildcards).dataset),
     output:
-        layout.energy("{id}"),
+        update(layout.energy("{id}")),
     log:
         "<logs>/energy/{id}.log",
     benchmark:

@@ -16,7 +16,7 @@ rule probe:
         model=layout.model("{id}"),
         corpus=lambda wildcards: layout.corpus(run_of(wildcards).dataset),
     output:
-        layout.probe("{id}"),
+        update(layout.probe("{id}")),
     log:
         "<logs>/probe/{id}.log",
     wildcard_constraints:
@@ -43,7 +43,7 @@ rule cka:
         teacher=layout.bert("{language}"),
         text=layout.text("{language}"),
     output:
-        layout.cka("{language}"),
+        update(layout.cka("{language}")),
     log:
         "<logs>/cka/{language}.log",
     wildcard_constraints:
@@ -69,7 +69,7 @@ rule calibration:
         teacher=lambda wildcards: layout.model(run_of(wildcards).teacher),
         corpus=lambda wildcards: layout.corpus(run_of(wildcards).dataset),
     output:
-        layout.calibration("{id}"),
+        update(layout.calibration("{id}")),
     log:
         "<logs>/calibration/{id}.log",
     wildcard_constraints:

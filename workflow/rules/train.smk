@@ -46,7 +46,8 @@ rule fetch_compressed:
 PRIORITY = {"pretrain": 20, "stage1": 10, "finetune": 5}
 
 # By rule: a name in JOBS with the wildcard of the rule, what it makes, and the names that the
-# wildcard may take. TF-IDF has no weights to keep.
+# wildcard may take. TF-IDF has no weights to keep. What is published stays (`update`) until its
+# successor is whole, here and wherever a long job writes to the results.
 TRAINED = {
     "pretrain": ("pretrain/{id}", {"out": directory(layout.bert("{id}"))}, keys("pretrain")),
     "stage1": ("stage1/{id}", {"out": directory(layout.stage1("{id}"))}, keys("stage1")),
@@ -57,8 +58,8 @@ for name in dict.fromkeys(spec.rule for spec in MODELS.values()):
         "{id}",
         {
             **weights,
-            "record": layout.record("{id}"),
-            "predictions": layout.predictions("{id}"),
+            "record": update(layout.record("{id}")),
+            "predictions": update(layout.predictions("{id}")),
         },
         [id for id in RUNS if JOBS[id].rule == name],
     )

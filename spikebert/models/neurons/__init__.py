@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from ...config.plugins import part, register
 from ...errors import UserError
 from .lif import LIF, lif, lif_step
+from .relu import ReLU
 from .spikingjelly import SpikingJelly
 from .surrogate import SURROGATES, Surrogate, spike
 
 State = dict[nn.Module, Any]  # of each layer of neurons, what it returned
 
 
-NEURONS: dict[str, type[nn.Module]] = {"lif": LIF}
+NEURONS: dict[str, type[nn.Module]] = {"lif": LIF, "relu": ReLU}
 
 
 def register_neuron(name: str, cls: type[nn.Module]) -> None:
@@ -86,4 +87,4 @@ class Spiking:
         return spikes
 
 
-__all__ = ["LIF", "SURROGATES", "lif", "lif_step", "spike"]  # of the other files
+__all__ = ["LIF", "SURROGATES", "ReLU", "lif", "lif_step", "spike"]  # of the other files
