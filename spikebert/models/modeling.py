@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -232,7 +232,7 @@ class SpikeBertPreTrainedModel(PreTrainedModel):
     base_model_prefix = "spikebert"
     _input_embed_layer = "word_embeddings"
     accepts_loss_kwargs = False  # the Trainer divides the loss where it accumulates gradients
-    _no_split_modules: ClassVar[list[str]] = ["SpikeBertBlock", "SpikeBertEmbeddings"]
+    _no_split_modules = ["SpikeBertBlock", "SpikeBertEmbeddings"]  # noqa: RUF012
 
     def __init__(self, config: SpikeBertConfig):
         claim(config)
