@@ -119,9 +119,8 @@ def jsonl(name: str, words: str, line: str) -> None:
     rows(name, words, "\n".join([*JSONL[:50], line, *JSONL[50:]]), "jsonl")
 
 
-rows("UTF-16 with a mark", "NUL byte", CSV.encode("utf-16"))
 rows("UTF-16 without a mark", "NUL byte", CSV.encode("utf-16-be"))
-rows("UTF-32", "NUL byte", CSV.encode("utf-32"))
+rows("UTF-32 without a mark", "NUL byte", CSV.encode("utf-32-le"))
 rows("a NUL among the rows", "NUL byte", CSV.replace("film number 7", "film \0 7"))
 rows("invalid UTF-8", "byte 0xff at position", CSV.encode() + b"\xff\xfe,good\n")
 rows("half UTF-8, half cp1252", "byte 0xe9", (CSV + "é,bad\n").encode() + b"caf\xe9,good\n")
@@ -137,11 +136,10 @@ rows("unterminated quote", "mend the quotes", CSV + '"never closed,good\n')
 rows("text after a quote", "mend the quotes", CSV + '"so" it goes,good\n')
 rows("too few fields", "expected: 2 fields", CSV + "film alone\n")
 rows("too many fields", "expected: 2 fields", CSV + "a,good,b\n")
-rows("a field of 200,000 characters", "mend the quotes", CSV + "long " * 40_000 + ",good\n")
 rows("unknown label", "label of row rows.csv:102", CSV + "a film,fine\n")
 rows("blank label", "label of row rows.csv:102", CSV + "a film,\n")
 rows("label out of range", "got:      2", CSV + "a film,2\n")
-rows("label that is a float", "got:      1.0", CSV + "a film,1.0\n")
+rows("label that is a float", "got:      1.5", CSV + "a film,1.5\n")
 rows("label NaN", "got:      nan", CSV + "a film,nan\n")
 rows("very long label", "label of row", CSV + f"a film,{'x' * 100_000}\n")
 rows("label of terminal codes", r"\\x1b\[31m", CSV + "a film,\x1b[31m\x1b]0;t\x07\n")
@@ -160,7 +158,7 @@ jsonl("text that is a number", "text of row rows.jsonl:51", '{"text": 7, "label"
 jsonl("text that is a list", "text of row rows.jsonl:51", '{"text": ["a"], "label": "good"}')
 jsonl("label null", "got:      None", '{"text": "a film", "label": null}')
 jsonl("label true", "got:      True", '{"text": "a film", "label": true}')
-jsonl("label 1.0", "got:      1.0", '{"text": "a film", "label": 1.0}')
+jsonl("label 1.5", "got:      1.5", '{"text": "a film", "label": 1.5}')
 jsonl("label NaN in jsonl", "got:      nan", '{"text": "a film", "label": NaN}')
 jsonl("label Infinity", "got:      inf", '{"text": "a film", "label": Infinity}')
 jsonl("label an object", "label of row", '{"text": "a film", "label": {"class": "good"}}')
@@ -334,7 +332,7 @@ SPECS: dict[str, tuple[Any, str]] = {
     "specification that is a list": ([1], "datasets.mine"),
     "misspelt key": (corpus_spec(**FILE, pth="x"), "did you mean path"),
     "misspelt key of the set": (corpus_spec(**FILE) | {"lables": LABELS}, "did you mean labels"),
-    "format nobody reads": (corpus_spec(**FILE | {"format": "parquet"}), "files.0.format"),
+    "format nobody reads": (corpus_spec(**FILE | {"format": "docx"}), "files.0.format"),
     "no path": (corpus_spec(source="file", format="label_text"), "path"),
     "share that is NaN": (
         corpus_spec(**FILE) | {"split": {"dev": float("nan")}},

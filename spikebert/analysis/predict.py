@@ -66,6 +66,8 @@ def answers(
             for i in example["input_ids"]
             if i not in (tokenizer.cls_token_id, tokenizer.sep_token_id)
         ]
+        if not ids and len(texts) == 1:
+            check_text("")
         if not ids:
             yield _answer(notes=["no piece of it is text"])
             continue

@@ -107,10 +107,7 @@ class Part(TypedDict):
 class Reading(Part, total=False):
     """How rows are read from a file."""
 
-    encoding: Annotated[
-        Encoding | Annotated[list[Encoding], Field(min_length=1)],
-        AfterValidator(lambda value: [value] if isinstance(value, str) else value),
-    ]
+    encoding: Encoding | Annotated[list[Encoding], Field(min_length=1)]
     """encoding, or several, of which the first that decodes the whole file is taken: utf-8 unless
     said otherwise; a byte order mark of UTF-16 is understood"""
     delimiter: Annotated[str, words("^.$", "one character, such as ;")]

@@ -12,6 +12,7 @@ import json
 import lzma
 import math
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from ..config.registry import LANGUAGES
 from ..errors import UserError
 from ..utils.files import parse_json
 from . import hub
+from .archives import ALWAYS_BYTES, MAX_GROWTH
 from .download import read_members
 from .text import split_sentences
 
@@ -112,12 +114,14 @@ def read_parquet(data: bytes, name: str, spec: Spec) -> Iterator[Raw]:
     import pyarrow.parquet as parquet  # half a second, for this format alone
 
     try:
-        file = parquet.ParquetFile(io.BytesIO(data))
+        rows = parquet.read_table(io.BytesIO(data)).to_pylist()
     except (OSError, ValueError) as error:
         raise UserError(
-            f"file {name}", expected="Parquet", got=error, fix="give its format"
+            f"file {name}",
+            expected="Parquet",
+            got=error,
+            fix="fetch or make it again, or give its format",
         ) from None
-    rows = (row for batch in file.iter_batches() for row in batch.to_pylist())
     yield from _of_columns(rows, name, spec)
 
 
@@ -322,10 +326,13 @@ def register_reader(name: str, function: Callable[[str, str, Spec], Iterator[Raw
 
 
 def decode(data: bytes, encodings: Iterable[str], name: str, language: str = "en") -> str:
-    """Text of a file in the first encoding that fits all of it, or in UTF-16 if it begins with the
-    mark of it; other NUL bytes are an error, which names the encodings usual in `language`."""
+    """Text of a file in the first encoding that fits all of it, or in UTF-16 or UTF-32 if it begins
+    with the mark of one. Other NUL bytes are an error, and so is what no encoding fits; it names
+    those that are usual in `language`."""
     encodings = list(encodings)
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        encodings = ["utf-32"]
+    elif data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encodings = ["utf-16"]
     elif b"\0" in data and not any(code.lower().startswith("utf-16") for code in encodings):
         raise UserError(
@@ -352,17 +359,28 @@ def decode(data: bytes, encodings: Iterable[str], name: str, language: str = "en
 
 
 # By the ending of a file's name.
-COMPRESSIONS = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
+COMPRESSIONS: dict[str, Callable[[Any], Any]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+}
 
 
 def _decompressed(name: str, data: bytes) -> bytes:
-    decompress = COMPRESSIONS.get(Path(name).suffix)
+    suffix = Path(name).suffix
+    if suffix not in COMPRESSIONS:
+        return data
+    most = max(ALWAYS_BYTES, MAX_GROWTH * len(data))
     try:
-        return decompress(data) if decompress else data
-    except (OSError, EOFError, lzma.LZMAError) as error:
+        with COMPRESSIONS[suffix](io.BytesIO(data)) as stream:
+            content: bytes = stream.read(most + 1)
+        if len(content) > most:
+            raise ValueError(f"more than {MAX_GROWTH} times its size")
+    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
         raise UserError(
             f"file {name}", expected="a compressed file", got=error, fix="fetch or make it again"
         ) from None
+    return content
 
 
 def read_raw(
@@ -378,7 +396,9 @@ def read_raw(
         for name, data in members:
             content: Any = _decompressed(name, data)
             if spec["format"] != "parquet":
-                content = decode(content, spec.get("encoding", ["utf-8"]), name, language)
+                codes = spec.get("encoding", "utf-8")
+                codes = [codes] if isinstance(codes, str) else codes
+                content = decode(content, codes, name, language)
             yield from READERS[spec["format"]](content, name, spec)
 
     return rows(), sha256

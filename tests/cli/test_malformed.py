@@ -17,7 +17,7 @@ from spikebert.data.corpus import make_corpus
 from spikebert.data.splits import make_splits
 
 AS_PROCESS = (  # as a user meets them; the others run in this process, which is quicker
-    "UTF-16 with a mark",
+    "UTF-16 without a mark",
     "zip that grows a thousandfold",
     "table accuracy: record cut short",
     "text with a lone surrogate",

@@ -1,10 +1,12 @@
 """Files as people have them, after public reports about other tools: read, or refused in words."""
 
+import bz2
 import gzip
 import json
 
 import pytest
 
+from spikebert.data import readers
 from spikebert.data.corpus import read_rows
 from spikebert.data.splits import make_splits
 from spikebert.errors import UserError
@@ -47,6 +49,7 @@ def split(tmp_path, name, content, labels=("bad", "good"), language="en", **file
     ("name", "content", "file"),
     [
         ("utf-16.tsv", table("\t").encode("utf-16"), {"format": "tsv"}),
+        ("utf-32.csv", table().encode("utf-32"), {}),
         ("latin-1.csv", table(texts=[f"café {t}" for t in TEXTS]).encode("latin-1"),
          {"encoding": "latin-1"}),
         ("one-of-two.csv", table(texts=[f"café {t}" for t in TEXTS]).encode("latin-1"),
@@ -87,6 +90,8 @@ def test_what_is_read(tmp_path, name, content, file):
         (table(header=None), ["bad", "good"], {}, "columns: "),
         (table(labels=("-1", "1")), ["bad", "good"], {}, "hidden"),
         (b"\x1f\x8b broken", ["bad", "good"], {"name": "rows.csv.gz"}, "a compressed file"),
+        (bz2.compress(table().encode())[:-9], ["bad", "good"], {"name": "rows.csv.bz2"},
+         "a compressed file"),
         ("{}", ["bad", "good"], {"format": "json"}, "a list of JSON objects"),
         ("no parquet", ["bad", "good"], {"format": "parquet"}, "expected: Parquet"),
         ("(3 (2 half)\n", ["bad", "good"], {"format": "sst_trees"}, "a tree"),
@@ -113,3 +118,17 @@ def test_a_class_without_a_row_to_test_is_named(tmp_path, caplog):
     assert len(stats["warnings"]) == 2
     assert stats["warnings"][0].startswith("class c has no row in ")
     assert stats["warnings"][0] in caplog.text
+
+
+def test_a_parquet_file_with_damaged_pages_is_refused(tmp_path):
+    parquet(tmp_path / "whole.parquet")
+    data = bytearray((tmp_path / "whole.parquet").read_bytes())
+    data[20:200] = bytes(180)
+    with pytest.raises(UserError, match="expected: Parquet"):
+        split(tmp_path, "rows.parquet", bytes(data), format="parquet")
+
+
+def test_a_compressed_file_is_not_unpacked_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "ALWAYS_BYTES", 1000)
+    with pytest.raises(UserError, match="more than 200 times its size"):
+        split(tmp_path, "rows.csv.gz", gzip.compress(b"a" * 10**6))
