@@ -153,7 +153,8 @@ class Language:
     encodings: tuple[str, ...]  # that its files often have
 
 
-LANGUAGES: dict[str, Language] = {  # by their codes in ISO 639-1
+# By their codes in ISO 639-1.
+LANGUAGES: dict[str, Language] = {
     "en": Language(
         tagger="spikebert.data.augment:tag_english",
         splitter="spikebert.data.text:split_english",

@@ -1,8 +1,8 @@
 """Whether a claim of the paper held, from the comparisons on the sets that it is about.
 
-A claim holds, or does not, where the whole 95 % interval lies on one side of the boundary. It is
-not testable here where runs are missing, where there is one seed, and where all there are is
-proxies for the paper's sets; ours then stands beside it, if there is any.
+A claim holds, or does not, where the whole 95 % interval lies on one side of the boundary. It
+cannot be judged where runs are missing, where there is one seed, and where all there are is proxies
+for the paper's sets; ours then stands beside it, if there is any.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .evidence import Comparison, Evidence, average, comparable, compare, reason
 from .published import Label
 
 HELD, NOT_HELD = "held", "not held"
-UNDECIDED, NOT_TESTABLE = "undecided", "not testable here"
+UNDECIDED, NOT_TESTABLE = "undecided", "cannot be judged"
 
 Results = Mapping[str, Comparison | str]  # by set; words where there is no comparison
 Claim = dict[str, Any]  # a row; accuracies and differences in points, energy in percent of BERT's
@@ -34,6 +34,11 @@ def verdict(low: float, high: float, *, boundary: float = 0.0, above: bool = Tru
     if low <= boundary <= high:
         return UNDECIDED
     return HELD if (low > boundary) == above else NOT_HELD
+
+
+def refuted_if(boundary: float, above: bool = True) -> str:
+    """What interval would contradict the claim."""
+    return f"the interval lies {'below' if above else 'above'} {boundary:.2f}"
 
 
 def _signed(difference: Difference) -> str:
@@ -69,6 +74,7 @@ def judged(
     if not parts:
         return {
             **words,
+            "refuted_if": refuted_if(boundary(tuple(results)), above),
             "verdict": NOT_TESTABLE,
             "why": joined(before, reasons(evidence, results)),
         }
@@ -102,6 +108,7 @@ def judged(
         "ci_high": found.high,
         "test": test,
         "p": float(f"{p:.4g}"),
+        "refuted_if": refuted_if(fence, above),
         "verdict": decision,
         "why": joined(*why),
     }

@@ -295,7 +295,8 @@ def test_a_sweep_without_the_papers_value():
 # Energy
 
 
-def energy(**shares: float) -> pd.DataFrame:
+def energy(twin: float | None = 10.0, **shares: float) -> pd.DataFrame:
+    """Energies in percent of the teacher's; the dense twin of the student's shape takes `twin`."""
     lines = []
     for name, share in shares.items():
         lines += [
@@ -303,6 +304,7 @@ def energy(**shares: float) -> pd.DataFrame:
             (name, "teacher", "dense", "real", 3.0),
             (name, "spikebert", "strict", "128", 9.0),
             (name, "spikebert", "paper", "128", share / 10),
+            *([] if twin is None else [(name, "dense_direct", "dense", "128", twin)]),
         ]
     return pd.DataFrame(lines, columns=list(claims.ENERGY_COLUMNS))
 
@@ -321,6 +323,22 @@ def test_energy_is_a_share_of_the_teachers():
     stand_in = gather([], {}, {"mr": {"analogue": True}, "sst2": {"analogue": True}})
     found = line(stand_in, "energy", energy=energy(mr=20.0, sst2=21.0))
     assert (found.verdict, found.ours) == (NOT_TESTABLE, pytest.approx(20.5))
+
+
+def test_energy_is_judged_between_models_of_one_shape_alone():
+    evidence = gather([], {}, OWN)
+    shares = {"mr": 1.3, "sst2": 1.4, "subj": 1.5}
+    found = line(evidence, "energy", energy=energy(twin=0.8, **shares))
+    assert (found.verdict, found.ours) == (NOT_TESTABLE, pytest.approx(1.4))
+    assert "takes 8.00 % of its energy, too; beside that BERT it takes 17.50 %" in found.why
+    found = line(evidence, "energy", energy=energy(twin=None, **shares))
+    assert found.verdict == NOT_TESTABLE
+    assert "no dense BERT of the student's shape" in found.why
+
+
+def test_each_verdict_says_what_would_refute_it():
+    sheet = claims.claims_table(gather([], {}, OWN), None)
+    assert sheet["refuted_if"].str.fullmatch(r"the interval lies (above|below) -?\d+\.\d\d").all()
 
 
 def test_energy_needs_both_models_and_its_columns(tmp_path: Path):
@@ -444,11 +462,11 @@ def test_the_first_page_counts_verdicts_and_shows_intervals():
     rows = [
         ("held", 4.0, "sourced", 2.0, 1.0, 3.0, "above"),
         ("undecided", 1.0, "recalled", 0.5, -1.0, 2.0, "a_*b*|"),
-        ("not testable here", None, "", None, None, None, "no runs"),
+        ("cannot be judged", None, "", None, None, None, "no runs"),
     ]
     names = ["verdict", "paper", "paper_status", "ours", "ci_low", "ci_high", "claim"]
     text = front(pd.DataFrame(rows, columns=names))
-    assert "**1 held, 0 not held, 1 undecided, 1 not testable here**" in text
+    assert "**1 held, 0 not held, 1 undecided, 1 cannot be judged**" in text
     parts = publish_parts(text, writer_name="html", settings_overrides={"halt_level": 2})
     cells = re.findall(r"<td>(.*?)</td>", parts["body"])
     assert cells[:4] == ["above", "4.00", "2.00 (1.00 to 3.00)", "held"]

@@ -146,7 +146,7 @@ def test_the_claim_sheet_comes_first(page: Any) -> None:
     assert heading.bounding_box()["y"] >= 0  # not cut off at the top
     assert re.search(r"Of the \d+ claims: \d+ held, \d+ not held, ", front.inner_text())
     verdicts = {row.split("\t")[-1] for row in front.locator("tbody").inner_text().splitlines()}
-    assert verdicts <= {"held", "not held", "undecided", "not testable here"}
+    assert verdicts <= {"held", "not held", "undecided", "cannot be judged"}
     assert "MR, movie review sentences" in front.inner_text()
     page.get_by_text(CHAPTERS[0], exact=True).click()
     entries(page).first.wait_for()
