@@ -85,6 +85,17 @@ def write_record(path: str | Path, record: Record) -> None:
     write_json(path, asdict(record))
 
 
+def check_there(path: str | Path, what: str) -> None:
+    """Raise a `UserError` unless the file of a run is there."""
+    if not Path(path).exists():
+        raise UserError(
+            f"{what} {path}",
+            expected="what the run left",
+            got="no such file: it has not been run, or elsewhere",
+            fix=f"snakemake {path} --cores 2, or take the run out of the configuration",
+        )
+
+
 def read_versioned(kind: type[T], path: str | Path, what: str, fix: str) -> T:
     """The dataclass `kind` in a JSON file; its field `schema` is the version of the format, and
     fields that came later have defaults and may be missing.
@@ -93,6 +104,7 @@ def read_versioned(kind: type[T], path: str | Path, what: str, fix: str) -> T:
         UserError: the file is missing or no JSON, of another schema, lacks a field or has one more,
             or a value has another type or range.
     """
+    check_there(path, what)
     value = read_json(path, what, fix)
     known: tuple[Any, ...] = fields(kind)  # type: ignore[arg-type]
     names = {field.name: field for field in known}
@@ -190,6 +202,7 @@ def read_predictions(path: str | Path) -> list[dict[str, str]]:
     Raises:
         UserError: the file is missing, empty or cut short, or holds anything else.
     """
+    check_there(path, "predictions")
     got: object
     try:
         text = Path(path).read_bytes().decode("utf-8")
