@@ -5,6 +5,7 @@ scikit-learn, which is slow to load, is imported where a metric is computed."""
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -113,3 +114,15 @@ def summarise(values: Sequence[float]) -> Summary:
     sd = stdev(values)
     half = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * sd / math.sqrt(count)
     return Summary(count, mean, sd, mean - half, mean + half)
+
+
+def degenerate(labels: Sequence[Any], predictions: Sequence[Any]) -> str:
+    """What is wrong with a classifier that learned nothing from its rows, or ""; labels [B] and
+    predictions [B] are classes."""
+    if len(set(predictions)) == 1:
+        return "one answer for every row"
+    largest = Counter(labels).most_common(1)[0][1]
+    right = sum(p == label for p, label in zip(predictions, labels, strict=True))
+    if right <= largest:
+        return f"not above the largest class ({100 * largest / len(labels):.1f} %)"
+    return ""

@@ -11,7 +11,7 @@ from spikebert.config.schema import MODELS
 from spikebert.errors import UserError
 from spikebert.records.paper import GLUE, GLUE_AVERAGE, PAPER, paper_value
 from spikebert.records.records import write_record
-from spikebert.report.accuracy_table import COLUMNS, accuracy_table, write_accuracy
+from spikebert.report.accuracy_table import COLUMNS, accuracy_table, faults_of, write_accuracy
 from spikebert.report.published import Published
 from spikebert.report.render import latex
 
@@ -156,3 +156,20 @@ def test_the_papers_row_of_glue_gives_its_average() -> None:
 def test_paper_names_models_of_the_plan() -> None:
     assert PAPER.keys() <= MODELS.keys()
     assert paper_value("spikebert", "beta-0.8", "mr") is None
+
+
+def test_a_model_that_learned_nothing_is_named_beside_its_cell(tmp_path: Path) -> None:
+    paths = []
+    for record, answers in zip(RECORDS, ("0000", "0110", "0111"), strict=False):
+        pairs = zip("0111", answers, strict=True)
+        rows = [f"r{n},{label},{answer}" for n, (label, answer) in enumerate(pairs)]
+        paths.append(tmp_path / f"{record.id}.csv")
+        paths[-1].write_text("\n".join(["row,label,prediction", *rows, ""]))
+    faults = faults_of(paths)
+    assert list(faults.values()) == [
+        "one answer for every row",
+        "not above the largest class (75.0 %)",
+    ]
+    table = accuracy_table(RECORDS, NOTES, faults)
+    assert "one answer for every row" in "".join(table["note"].dropna())
+    assert "note" not in accuracy_table(RECORDS, NOTES)

@@ -16,6 +16,7 @@ rule accuracy_table:
     """Accuracy of every set and model: mean, deviation and interval over seeds."""
     input:
         records=[layout.record(id) for id in RUNS],
+        predictions=[layout.predictions(id) for id in RUNS],
     output:
         csv=report(
             "<results>/tables/accuracy.csv",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from ...config.registry import MODELS
 from ...config.settings import TrainingSettings, digest
 from ...data.corpus import AGAIN, read_classes, read_labelled, read_stats
 from ...errors import UserError
-from ...records.metrics import scores
+from ...records.metrics import degenerate, scores
 from ...records.records import Record, write_predictions, write_record
 from ...utils.checksums import tree_digest
 from ...utils.distributed import is_main
@@ -28,6 +29,8 @@ from ..distillation import Classifier, Distillation
 from ..loop import FitResult, answers, fit, predict_logits
 from ..teacher_cache import Cache, Collate, Example, ask
 from ..tokenization import collator, encode, load_tokenizer
+
+log = logging.getLogger(__name__)
 
 TOLD = ("id", "dataset", "source", "model", "variant", "seed")  # of a run, by its record
 
@@ -197,6 +200,8 @@ def write_results(
         labels = [row["label"] for row in rows]
         right = sum(p == label for p, label in zip(predictions, labels, strict=True)) / len(labels)
         more[f"accuracy_{split}"] = None if corpus.labels is None else right
+        if corpus.labels and (fault := degenerate(labels, predictions)):
+            log.warning("%s on %s: %s", run.id, split, fault)
         if corpus.metric != ACCURACY:
             more["metric"] = corpus.metric
             more[f"metrics_{split}"] = scores(corpus.metric, labels, predictions)
