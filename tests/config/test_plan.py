@@ -535,3 +535,11 @@ def test_resources_and_retries_change_no_run() -> None:
     assert (
         plan(resources={"stage1": {"mem_mb": 1}}, retries=7, checkpoints="/x").runs == plan().runs
     )
+
+
+def test_the_configuration_for_ones_own_file_is_whole() -> None:
+    plan = make_plan(yaml.safe_load((ROOT / "config/own.yaml").read_text("utf-8")))
+    assert {run.model for run in plan.runs} == {
+        *("tfidf", "textcnn", "teacher", "direct", "spikebert")
+    }
+    assert not plan.unavailable
