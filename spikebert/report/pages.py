@@ -8,11 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from jinja2 import Environment, FileSystemLoader
 from markdown_it import MarkdownIt
 
 from ..errors import UserError
 from ..utils.files import write_text
-from . import filled
+
+FOLDER = FileSystemLoader(Path(__file__).parent)
+TEMPLATES = Environment(
+    loader=FOLDER, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+)
 
 
 def page(markdown: str, title: str) -> str:
@@ -29,7 +34,7 @@ def page(markdown: str, title: str) -> str:
             got=markdown[:60] or "nothing",
             fix="name a file of results/<run>/tables",
         )
-    return filled("page.html.j2", title=title, body=body)
+    return TEMPLATES.get_template("page.html.j2").render(title=title, body=body)
 
 
 def write_pages(tables: Iterable[str | Path], out: str | Path) -> None:
