@@ -24,12 +24,12 @@ TABLES = {
     "compressed": "compressed_table:write_compressed",
 }
 FIGURES = {
-    "accuracy": "accuracy_figure:write_accuracy",
-    "curves": "curves_figure:write_curves",
+    "accuracy": "accuracy_figures:write_accuracy",
+    "curves": "accuracy_figures:write_curves",
     "sweeps": "sweep_figures:write_sweeps",
     "probes": "probe_figures:write_probes",
-    "calibration": "calibration_figure:write_calibration",
-    "bench": "bench_figure:write_bench",
+    "calibration": "probe_figures:write_calibration",
+    "bench": "sweep_figures:write_bench",
 }
 
 

@@ -82,11 +82,8 @@ class Facts:
     @property
     def peers(self) -> list[Record]:
         """The records of this model and variant, one for each seed."""
-
-        def kind(record: Record | None) -> tuple[str, str] | None:
-            return (record.model, record.variant) if record else None
-
-        return [one for one in self.same_set if kind(one) == kind(self.record)]
+        own = (self.record.model, self.record.variant) if self.record else None
+        return [one for one in self.same_set if (one.model, one.variant) == own]
 
     @property
     def account(self) -> EnergyRecord | None:
@@ -151,28 +148,23 @@ def publish(
 
 def read_config(model: Path) -> dict[str, Any]:
     """config.json of a trained classifier with all the files it needs."""
-    missing = [name for name in ("config.json", WEIGHTS) if not (model / name).is_file()]
-    if not any((model / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
-        missing.append("tokenizer.json or vocab.txt")
-    if missing:
-        raise UserError(
-            f"model {model}",
-            expected="a folder with config.json, model.safetensors and a tokenizer",
-            got=f"no {', no '.join(missing)}",
-            fix="name a trained model, such as work/<run>/models/<id>",
-        )
+    names = {file.name for file in model.glob("*")}
+    got = [f"no {name}" for name in ("config.json", WEIGHTS) if name not in names]
+    got += [] if names & {"tokenizer.json", "vocab.txt"} else ["no tokenizer.json or vocab.txt"]
     try:
-        config = dict(json.loads((model / "config.json").read_text(encoding="utf-8")))
+        config = dict(read_json(model / "config.json"))
         heads = [name for name in config["architectures"] if name.endswith("Classification")]
         fits = config["model_type"] in TYPES and heads and config["id2label"]
     except (ValueError, KeyError, TypeError):
         fits = False
-    if not fits:
+    if got or not fits:
         raise UserError(
             f"model {model}",
-            expected="a classifier of type " + " or ".join(TYPES) + ", with names of its classes",
-            got="another config.json",
-            fix="name a student of stage 2, a directly trained one or a fine-tuned teacher",
+            expected="model.safetensors, a tokenizer, and config.json of a classifier of type "
+            f"{' or '.join(TYPES)}, with names of its classes",
+            got=", ".join(got) or "another config.json",
+            fix="name a student of stage 2, a directly trained one or a fine-tuned teacher, such "
+            "as work/<run>/models/<id>",
         )
     return config
 
@@ -282,13 +274,37 @@ def write_card(facts: Facts) -> str:
 
 
 def metadata(facts: Facts) -> Any:
-    """`ModelCardData`: what the hub filters and shows a model by."""
-    from huggingface_hub import ModelCardData
+    """`ModelCardData`: what the hub filters and shows a model by; its results are the test score of
+    these weights and, where there are more, the mean over seeds."""
+    from huggingface_hub import EvalResult, ModelCardData
 
-    told = facts.licence is not None
+    record, peers = facts.record, facts.peers
+    scores = {}
+    if record:
+        scores[f"test {record.metric}, seed {record.seed}"] = record.score
+    if record and len(peers) > 1:
+        mean = round(summarise([peer.score for peer in peers]).mean, 6)
+        scores[f"test {record.metric}, mean of {len(peers)} seeds"] = mean
+    proxy = f" ({PROXY})" if facts.corpus and facts.corpus["analogue"] else ""
+    results = [
+        EvalResult(
+            task_type="text-classification",
+            dataset_type=record.dataset,
+            dataset_name=record.source + proxy,
+            dataset_split="test",
+            metric_type=record.metric,
+            metric_name=name,
+            metric_value=value,
+        )
+        for name, value in scores.items()
+        if record
+    ]
     sources = [file for one in facts.data for file in one["files"]]
     hub = sorted({file["repository"] for file in sources if file["source"] == "hub"})
     spiking = ["spiking-neural-network", "knowledge-distillation"] if facts.spiking else []
+    licence: dict[str, Any] = {"license": facts.licence}
+    if facts.licence is None:
+        licence = {"license": "other", "license_name": "see-the-card", "license_link": CARD}
     return ModelCardData(
         model_name=facts.name,
         language=sorted({one["language"] for one in facts.data}) or None,
@@ -297,35 +313,7 @@ def metadata(facts: Facts) -> Any:
         tags=["spikebert", *spiking],
         base_model=facts.base_model,
         datasets=hub or None,
-        metrics=["accuracy"] if facts.record else None,
-        eval_results=results(facts) or None,
-        license=facts.licence if told else "other",
-        license_name=None if told else "see-the-card",
-        license_link=None if told else CARD,
+        metrics=["accuracy"] if record else None,
+        eval_results=results or None,
+        **licence,
     )
-
-
-def results(facts: Facts) -> list[Any]:
-    """The model-index: test accuracy of these weights and, where there are more, over seeds."""
-    from huggingface_hub import EvalResult
-
-    record, peers = facts.record, facts.peers
-    if record is None:
-        return []
-    values = {f"test {record.metric}, seed {record.seed}": record.score}
-    if len(peers) > 1:
-        mean = summarise([peer.score for peer in peers]).mean
-        values[f"test {record.metric}, mean of {len(peers)} seeds"] = round(mean, 6)
-    proxy = facts.corpus and facts.corpus["analogue"]
-    return [
-        EvalResult(
-            task_type="text-classification",
-            dataset_type=record.dataset,
-            dataset_name=record.source + (f" ({PROXY})" if proxy else ""),
-            dataset_split="test",
-            metric_type=record.metric,
-            metric_name=name,
-            metric_value=value,
-        )
-        for name, value in values.items()
-    ]
