@@ -111,10 +111,10 @@ def curves_figure(records: Iterable[Record], notes: Notes) -> Figure:
         above, below = panels[:, datasets.index(dataset)]
         for record in members:
             for panel, key, factor in ((above, "loss", 1), (below, "accuracy_dev", 100)):
-                entries = [entry for entry in record.history if key in entry and "step" in entry]
-                if entries:
-                    values = [factor * entry[key] for entry in entries]
-                    steps = [entry["step"] for entry in entries]
+                entries = [entry for entry in record.history if {key, "step"} <= entry.keys()]
+                steps = [entry["step"] for entry in entries]
+                values = [factor * entry[key] for entry in entries]
+                if steps:
                     panel.plot(steps, values, **styles[model, variant])
     for dataset, (above, below) in zip(datasets, panels.T, strict=False):
         above.set_title(starred(dataset, notes))
@@ -163,9 +163,9 @@ def told_apart(groups: Mapping[Key, list[Record]]) -> dict[Key, list[Record]]:
     """Without the variants of a model that has more of them than there are patterns."""
     variants = Counter(model for model, variant in labels_of(groups) if variant != BASE)
     return {
-        (dataset, model, variant): members
-        for (dataset, model, variant), members in groups.items()
-        if variant == BASE or variants[model] <= len(PATTERNS)
+        key: members
+        for key, members in groups.items()
+        if key[2] == BASE or variants[key[1]] <= len(PATTERNS)
     }
 
 
@@ -178,11 +178,9 @@ def read_accuracies(run: Published) -> tuple[list[Record], Notes]:
 
 @mpl.rc_context(STYLE)
 def write_accuracy(run: Published, out: Path) -> None:
-    """Draw accuracy.svg and .png into the folder `out`, without sets judged by another metric."""
     save(accuracy_figure(*read_accuracies(run)), out / "accuracy")
 
 
 @mpl.rc_context(STYLE)
 def write_curves(run: Published, out: Path) -> None:
-    """Draw curves.svg and .png into the folder `out`, without sets judged by another metric."""
     save(curves_figure(*read_accuracies(run)), out / "curves")

@@ -21,11 +21,7 @@ TEMPLATES = Environment(
 
 
 def page(markdown: str, title: str) -> str:
-    """HTML of a Markdown text, numbers aligned as its table says; HTML in it stays text.
-
-    Raises:
-        UserError: there is no table in it.
-    """
+    """HTML of a Markdown text with a table, numbers aligned as that says; HTML in it stays text."""
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
     if "<table>" not in body:
         raise UserError(
@@ -38,11 +34,8 @@ def page(markdown: str, title: str) -> str:
 
 
 def write_pages(tables: Iterable[str | Path], out: str | Path) -> None:
-    """Write <name>.html into the folder `out` for every <name>.md.
-
-    Raises:
-        UserError: a file is missing, or holds no table.
-    """
+    """Write <name>.html into the folder `out` for every <name>.md; a `UserError` if one is missing
+    or holds no table."""
     for table in map(Path, tables):
         try:
             markdown = table.read_text(encoding="utf-8")

@@ -292,6 +292,5 @@ def write_probes(run: Published, out: Path) -> None:
 
 @mpl.rc_context(IMAGE_STYLE)
 def write_calibration(run: Published, out: Path) -> None:
-    """Draw calibration.svg and calibration.png into the folder `out`."""
     found = read_calibration(run.file("calibration"))
     save(calibration_figure(found, run.notes), out / "calibration")

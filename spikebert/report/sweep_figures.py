@@ -118,7 +118,7 @@ def _draw(panel: Axes, groups: Groups, axis: Axis, notes: Notes) -> list[str]:
         panel.set_xscale("log", base=2)
     if of_text:
         panel.set_xscale("symlog", linthresh=min(tick for tick in ticks if tick))
-    labels = ticks if words_at_ticks else [_number(tick) for tick in ticks]
+    labels = ticks if words_at_ticks else [f"{tick:,.12g}" for tick in ticks]
     # Large numbers lie close to each other.
     slanted: dict[str, Any] = {"rotation": 30, "ha": "right"} if of_text else {}
     panel.set_xticks([places[tick] for tick in ticks], labels, **slanted)
@@ -128,10 +128,6 @@ def _draw(panel: Axes, groups: Groups, axis: Axis, notes: Notes) -> list[str]:
     beside = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if len(lines) > MANY else {}
     panel.legend(**beside)
     return list(lines)
-
-
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) and value > 999 else f"{value:g}"
 
 
 def bench_figure(found: Mapping[str, Any]) -> Figure:
@@ -160,8 +156,6 @@ def bench_figure(found: Mapping[str, Any]) -> Figure:
 
 @mpl.rc_context(STYLE)
 def write_sweeps(run: Published, out: Path) -> None:
-    """Draw each of `FIGURES` as .svg and .png into the folder `out`; a sweep without runs says
-    so."""
     groups = group(run.read_accuracies(), run.notes)
     for name, axes in FIGURES.items():
         save(sweep_figure(groups, axes, run.notes), out / name)
@@ -169,6 +163,5 @@ def write_sweeps(run: Published, out: Path) -> None:
 
 @mpl.rc_context(STYLE)
 def write_bench(run: Published, out: Path) -> None:
-    """Draw bench.svg and bench.png into the folder `out` from the JSON of the benchmark."""
     found = json.loads(run.file("bench").read_text(encoding="utf-8"))
     save(bench_figure(found), out / "bench")
