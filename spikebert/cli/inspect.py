@@ -186,8 +186,8 @@ def bench(
     if out:
         write_json(out, result)
     if out and figures:
-        from ..report.bench_figure import write_bench
         from ..report.published import Published
+        from ..report.sweep_figures import write_bench
 
         write_bench(Published(bench=out), figures)
     typer.echo(benchmark.summary(result))

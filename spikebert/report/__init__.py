@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .published import Published
@@ -24,12 +24,12 @@ TABLES = {
     "compressed": "compressed_table:write_compressed",
 }
 FIGURES = {
-    "accuracy": "accuracy_figure:write_accuracy",
-    "curves": "curves_figure:write_curves",
+    "accuracy": "accuracy_figures:write_accuracy",
+    "curves": "accuracy_figures:write_curves",
     "sweeps": "sweep_figures:write_sweeps",
     "probes": "probe_figures:write_probes",
-    "calibration": "calibration_figure:write_calibration",
-    "bench": "bench_figure:write_bench",
+    "calibration": "probe_figures:write_calibration",
+    "bench": "sweep_figures:write_bench",
 }
 
 
@@ -37,14 +37,3 @@ def write_output(place: str, run: Published, out: Path) -> None:
     """Write one of the tables or figures above into the folder `out`."""
     module, function = place.split(":")
     getattr(import_module(f".{module}", __name__), function)(run, out)
-
-
-def filled(template: str, **values: Any) -> str:
-    """A template of this folder with its values."""
-    from jinja2 import Environment, FileSystemLoader
-
-    folder = FileSystemLoader(Path(__file__).parent)
-    places = Environment(
-        loader=folder, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    return places.get_template(template).render(**values)

@@ -8,19 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from jinja2 import Environment, FileSystemLoader
 from markdown_it import MarkdownIt
 
 from ..errors import UserError
 from ..utils.files import write_text
-from . import filled
+
+FOLDER = FileSystemLoader(Path(__file__).parent)
+TEMPLATES = Environment(
+    loader=FOLDER, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+)
 
 
 def page(markdown: str, title: str) -> str:
-    """HTML of a Markdown text, numbers aligned as its table says; HTML in it stays text.
-
-    Raises:
-        UserError: there is no table in it.
-    """
+    """HTML of a Markdown text with a table, numbers aligned as that says; HTML in it stays text."""
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
     if "<table>" not in body:
         raise UserError(
@@ -29,15 +30,12 @@ def page(markdown: str, title: str) -> str:
             got=markdown[:60] or "nothing",
             fix="name a file of results/<run>/tables",
         )
-    return filled("page.html.j2", title=title, body=body)
+    return TEMPLATES.get_template("page.html.j2").render(title=title, body=body)
 
 
 def write_pages(tables: Iterable[str | Path], out: str | Path) -> None:
-    """Write <name>.html into the folder `out` for every <name>.md.
-
-    Raises:
-        UserError: a file is missing, or holds no table.
-    """
+    """Write <name>.html into the folder `out` for every <name>.md; a `UserError` if one is missing
+    or holds no table."""
     for table in map(Path, tables):
         try:
             markdown = table.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Figures of what the probes saved: attention, spikes, and similarity to the teacher."""
+"""Figures of what the probes saved: attention, spikes, similarity to the teacher, calibration."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import math
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from ..errors import UserError
+from ..records.calibration import read_calibration
 from .published import Notes, Published
-from .style import IMAGE_STYLE, TEXT_STYLE, grid, run_title, save, write_in_cells
+from .style import IMAGE_STYLE, PANEL_WIDTH, TEXT_STYLE, colour_of, grid, run_title, save
 
 KINDS = {
     "attention.query_neuron": "Q",
@@ -28,12 +31,9 @@ KINDS = {
     "mlp.neuron": "MLP, inner",
     "mlp_residual": "MLP, output",
 }
-STUDENTS = {
-    "random": "random weights",
-    "before": "before stage 1",
-    "after": "after stage 1",
-}
+STUDENTS = {"random": "random weights", "before": "before stage 1", "after": "after stage 1"}
 FRAME = "#D55E00"  # seen on every colour of cividis
+MARKS = {"student": (colour_of("spikebert"), "o"), "teacher": (colour_of("teacher"), "s")}
 
 Arrays = Mapping[str, Any]
 
@@ -50,8 +50,7 @@ def read_arrays(path: str | Path, *names: str) -> Arrays:
             raise ValueError("one array")
         with file:
             arrays = dict(file)
-        missing = [name for name in names if name not in arrays]
-        if missing:
+        if missing := [name for name in names if name not in arrays]:
             raise ValueError(f"no {', '.join(missing)} in it")
     except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise UserError(
@@ -67,9 +66,7 @@ def read_arrays(path: str | Path, *names: str) -> Arrays:
 def layer_of(name: str) -> tuple[int | None, str]:
     """Block, counted from 1, and kind of a layer of neurons; no block for the encoder's."""
     parts = re.search(r"blocks\.(\d+)\.(.+)$", name)
-    if not parts:
-        return None, "embedding"
-    return int(parts[1]) + 1, KINDS.get(parts[2], parts[2])
+    return (int(parts[1]) + 1, KINDS.get(parts[2], parts[2])) if parts else (None, "embedding")
 
 
 def attention_figure(
@@ -84,7 +81,7 @@ def attention_figure(
         UserError: the file does not hold this block.
     """
     maps = np.asarray(arrays[f"attention_{number}"], dtype=float)
-    tokens = [str(token) for token in arrays[f"tokens_{number}"]]
+    tokens = arrays[f"tokens_{number}"]
     total = int(arrays[f"blocks_{number}"])
     block = total if block is None else block
     if not total - len(maps) < block <= total:
@@ -100,68 +97,51 @@ def attention_figure(
     figure = Figure(figsize=(2 * side + 1.6, side + 1.4))
     left, right = figure.subfigures(1, 2, width_ratios=[1.15, 1], squeeze=False)[0]
     panel = left.subplots()
-    image = panel.imshow(heads.mean(0), cmap="cividis")
-    places = range(len(tokens))
-    panel.set_xticks(places, tokens, rotation=90)
-    panel.set_yticks(places, tokens)
-    panel.tick_params(length=0, labelsize=7)
-    panel.set_xlabel("key")
-    panel.set_ylabel("query")
-    panel.set_title("mean over heads and steps")
+    image = _draw_map(panel, heads.mean(0), tokens, tokens)
+    panel.tick_params("x", rotation=90)
+    panel.tick_params(labelsize=7)
+    panel.set(xlabel="key", ylabel="query", title="mean over heads and steps")
     left.colorbar(image, ax=panel, shrink=0.7, label="spikes in common")
-    panels, shown = grid(right, len(heads), columns)
+    shown = grid(right, len(heads), columns)
     for head, (small, values) in enumerate(zip(shown, heads, strict=True), 1):
-        image = small.imshow(values, cmap="cividis", vmin=0, vmax=heads.max() or 1)
+        image = _draw_map(small, values, [], [], vmin=0, vmax=heads.max() or 1)
         small.set_title(f"head {head}")
-        small.set_xticks([])
-        small.set_yticks([])
-    right.colorbar(
-        image, ax=list(panels.flat), shrink=0.7, label="spikes in common, mean over steps"
-    )
-    title = run_title(str(arrays["model"]), notes)
+    words = "spikes in common, mean over steps"
+    right.colorbar(image, ax=right.axes, shrink=0.7, label=words)
     text, label = arrays[f"text_{number}"], arrays[f"label_{number}"]
-    figure.suptitle(
-        f"{title}: QKᵀ of block {block} of {total}\n“{text}”, classified as {label}", fontsize=8
-    )
+    title = f"{run_title(arrays['model'], notes)}: QKᵀ of block {block} of {total}"
+    figure.suptitle(f"{title}\n“{text}”, classified as {label}")
     return figure
 
 
 def rates_figure(arrays: Arrays, notes: Notes | None = None) -> Figure:
     """Spikes per neuron and token against the step: a panel for each kind of layer, a line for each
     block."""
-    groups: dict[str, list[tuple[int | None, np.ndarray]]] = {}
-    for name, rates in zip(arrays["rate_layers"], arrays["rates"], strict=True):
-        block, kind = layer_of(str(name))
-        groups.setdefault(kind, []).append((block, rates))
-    blocks = max((block or 1 for members in groups.values() for block, _ in members), default=1)
-    columns = min(4, len(groups))
-    rows = math.ceil(len(groups) / columns)
+    layers = [layer_of(str(name)) for name in arrays["rate_layers"]]
+    kinds = list(dict.fromkeys(kind for _, kind in layers))
+    columns = min(4, len(kinds))
+    rows = math.ceil(len(kinds) / columns)
     figure = Figure(figsize=(1.75 * columns + 0.9, 1.65 * rows + 0.8))
-    panels, shown = grid(figure, len(groups), columns, sharex=True, sharey=True)
-    shades = mpl.colormaps["viridis"](np.linspace(0, 0.9, blocks))
+    shown = grid(figure, len(kinds), columns, sharex=True, sharey=True)
+    panels = dict(zip(kinds, shown, strict=True))
+    shades = mpl.colormaps["viridis"](np.linspace(0, 0.9, max(block or 1 for block, _ in layers)))
+    steps = range(1, arrays["rates"].shape[1] + 1)
     lines = {}
-    for panel, (kind, members) in zip(shown, groups.items(), strict=True):
-        for block, rates in members:
-            colour = "0.4" if block is None else shades[block - 1]
-            steps = range(1, len(rates) + 1)
-            (lines[block],) = panel.plot(steps, rates, ".-", color=colour, markersize=4)
-        panel.set_title(kind)
-        panel.set_xticks(steps)
+    for (block, kind), rates in zip(layers, arrays["rates"], strict=True):
+        colour = "0.4" if block is None else shades[block - 1]
+        look: dict[str, Any] = {"color": colour, "label": f"block {block}", "markersize": 4}
+        (lines[block],) = panels[kind].plot(steps, rates, ".-", **look)
+    for kind, panel in panels.items():
+        panel.set(title=kind, xticks=steps)
         panel.tick_params(labelbottom=True)
-    panels[0][0].set_ylim(bottom=0)
-    figure.supxlabel("time step", fontsize=8)
-    figure.supylabel("spikes per neuron and token", fontsize=8)
+    shown[0].set_ylim(bottom=0)
+    figure.supxlabel("time step")
+    figure.supylabel("spikes per neuron and token")
     known = sorted(block for block in lines if block is not None)
-    figure.legend(
-        [lines[block] for block in known],
-        [f"block {block}" for block in known],
-        loc="outside right center",
-    )
+    figure.legend(handles=[lines[block] for block in known], loc="outside right center")
     sample = f"{int(arrays['rate_sentences']):,} {arrays['split']} sentences"
-    figure.suptitle(
-        f"{run_title(str(arrays['model']), notes)}: spike rates of {sample} of {arrays['dataset']}",
-        fontsize=8,
-    )
+    name = run_title(arrays["model"], notes)
+    figure.suptitle(f"{name}: spike rates of {sample} of {arrays['dataset']}")
     return figure
 
 
@@ -169,14 +149,11 @@ def raster_figure(arrays: Arrays, number: int = 0, notes: Notes | None = None) -
     """Spikes of one sentence in the last block: a panel for each layer, a row for each neuron, and
     for each token its time steps from left to right."""
     raster = np.asarray(arrays[f"raster_{number}"])  # [layers, T, N, neurons]
-    tokens = [str(token) for token in arrays[f"tokens_{number}"]]
     layers, steps, count, neurons = raster.shape
     figure = Figure(figsize=(max(4.5, 0.29 * count + 1.2), 0.85 * layers + 1.3))
     panels = figure.subplots(layers, 1, sharex=True, squeeze=False).ravel()
-    blocks = set()
-    for panel, name, spikes in zip(panels, arrays[f"raster_layers_{number}"], raster, strict=True):
-        block, kind = layer_of(str(name))
-        blocks.add(block)
+    blocks, kinds = zip(*(layer_of(str(n)) for n in arrays[f"raster_layers_{number}"]), strict=True)
+    for panel, kind, spikes in zip(panels, kinds, raster, strict=True):
         image = spikes.transpose(2, 1, 0).reshape(neurons, count * steps)
         panel.imshow(image, cmap="gray_r", aspect="auto", interpolation="nearest", vmin=0, vmax=1)
         for place in range(1, count):
@@ -185,14 +162,11 @@ def raster_figure(arrays: Arrays, number: int = 0, notes: Notes | None = None) -
         panel.set_yticks([])
         panel.tick_params(length=0)
     centres = [steps * (place + 0.5) - 0.5 for place in range(count)]
-    panels[-1].set_xticks(centres, tokens, rotation=90, fontsize=7)
-    figure.supylabel(f"first {neurons} neurons of each layer", fontsize=8)
-    which = ", ".join(str(block) for block in blocks if block is not None)
-    figure.suptitle(
-        f"{run_title(str(arrays['model']), notes)}\nspikes of block {which}, "
-        f"{steps} steps for each token",
-        fontsize=8,
-    )
+    panels[-1].set_xticks(centres, arrays[f"tokens_{number}"], rotation=90, fontsize=7)
+    figure.supylabel(f"first {neurons} neurons of each layer")
+    which = ", ".join(str(block) for block in dict.fromkeys(blocks) if block is not None)
+    title = f"{run_title(arrays['model'], notes)}\nspikes of block {which}"
+    figure.suptitle(f"{title}, {steps} steps for each token")
     return figure
 
 
@@ -206,44 +180,117 @@ def cka_figure(arrays: Arrays) -> Figure:
     figure = Figure(figsize=((cell * layers + 0.3) * len(shown) + 1.2, cell * blocks + 1.2))
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for panel, (name, values) in zip(panels, shown.items(), strict=True):
-        image = panel.imshow(values, cmap="cividis", vmin=0, vmax=1)
+        image = _draw_map(panel, values, range(1, blocks + 1), range(1, layers + 1), vmin=0, vmax=1)
         if written:
-            write_in_cells(panel, values, ".2f", shades=values, size=6)
+            _write_in_cells(panel, values, np.vectorize("{:.2f}".format)(values), 6)
         for i, j in arrays["pairs"]:
             corner = (j - 1.46, i - 1.46)
             panel.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, color=FRAME, lw=1.2))
         words = "\n(teacher's embeddings)" if name == "before" and "random" in shown else ""
-        panel.set_title(STUDENTS[name] + words)
-        panel.set_xticks(range(layers), range(1, layers + 1))
-        panel.set_yticks(range(blocks), range(1, blocks + 1))
-        panel.tick_params(length=0)
-        panel.set_xlabel("layer of the teacher")
+        panel.set(title=STUDENTS[name] + words, xlabel="layer of the teacher")
     panels[0].set_ylabel("block of the student")
     figure.colorbar(image, ax=list(panels), label="linear CKA")
-    name = str(arrays["student"])
     figure.suptitle(
-        f"student of stage 1 {name}, seed {int(arrays['seed'])}, and teacher {arrays['teacher']}: "
-        f"{int(arrays['rows']):,} tokens of {int(arrays['sentences'])} unlabelled sentences",
-        fontsize=8,
+        f"student of stage 1 {arrays['student']}, seed {int(arrays['seed'])}, and teacher "
+        f"{arrays['teacher']}: {int(arrays['rows']):,} tokens of {int(arrays['sentences'])} "
+        "unlabelled sentences"
     )
     return figure
 
 
+def calibration_figure(found: Mapping[str, Any], notes: Notes | None = None) -> Figure:
+    """A reliability diagram with the rows of each bin below, and confusion matrices in counts: the
+    labels with student and with teacher, and the two with each other."""
+    labels = found["labels"]
+    side = max(PANEL_WIDTH, 0.45 * len(labels) + 1.2)
+    widths = [1.3 * PANEL_WIDTH, 3 * side]
+    figure = Figure(figsize=(sum(widths), side + 0.9))
+    left, right = figure.subfigures(1, 2, width_ratios=widths, squeeze=False)[0]
+    above, below = left.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    _draw_reliability(above, below, found["models"])
+    tables = [
+        (f"{name}: accuracy {100 * model['accuracy']:.1f} %", model["confusion"], "label", name)
+        for name, model in found["models"].items()
+    ]
+    together = found["together"]
+    consistency = together["error_consistency"]
+    errors = "undefined" if consistency is None else f"{consistency:.2f}"
+    same = f"same answer: {100 * together['agree']:.1f} %\nconsistency of errors: {errors}"
+    tables.append((same, together["between"], "teacher", "student"))
+    many = len(labels) > 3
+    for panel, (title, table, down, across) in zip(right.subplots(1, 3), tables, strict=True):
+        counts = np.asarray(table)
+        shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)  # of the row
+        _draw_map(panel, shares, [], [], vmin=0, vmax=1)
+        _write_in_cells(panel, shares, np.vectorize("{:,}".format)(counts), 7)
+        panel.set_xticks(range(len(labels)), labels, rotation=90 if many else 0)
+        panel.set_yticks(range(len(labels)), labels, rotation=0 if many else 90, va="center")
+        panel.set(title=title, ylabel=down, xlabel=across)
+    rows = f"{found['rows']:,} {found['split']} rows of {found['dataset']}"
+    figure.suptitle(f"{run_title(found['student'], notes)}, and its teacher: {rows}")
+    return figure
+
+
+def _draw_reliability(panel: Axes, below: Axes, models: Mapping[str, Mapping[str, Any]]) -> None:
+    panel.plot([0, 1], [0, 1], color="0.6", linestyle="--", zorder=0)
+    least = 1.0
+    for side, (name, (colour, marker)) in zip((-0.5, 0.5), MARKS.items(), strict=True):
+        bins = [each for each in models[name]["bins"] if each["count"]]
+        confidence, accuracy, low, high, count = (
+            np.array([each[key] for each in bins])
+            for key in ("confidence", "accuracy", "low", "high", "count")
+        )
+        words = f"{name}, ECE {100 * models[name]['ece']:.1f} %"
+        panel.plot(confidence, accuracy, f"{marker}-", color=colour, markersize=4, label=words)
+        least = min(least, *low)
+        width = 0.4 * (high[0] - low[0])
+        below.bar((low + high) / 2 + side * width, count, width, color=colour)
+    panel.set(ylabel="accuracy", xlim=(least, 1), ylim=(0, 1.02), title="reliability")
+    panel.grid(True)
+    panel.legend(loc="lower right")
+    below.grid(True, axis="y")
+    below.set(xlabel="confidence", ylabel="rows")
+
+
+def _draw_map(
+    panel: Axes, shades: np.ndarray, down: Sequence[Any], across: Sequence[Any], **scale: Any
+) -> AxesImage:
+    """Values as colours, with words for its rows and columns."""
+    image = panel.imshow(shades, **scale)
+    panel.set_xticks(range(len(across)), across)
+    panel.set_yticks(range(len(down)), down)
+    panel.tick_params(length=0)
+    return image
+
+
+def _write_in_cells(panel: Axes, shades: np.ndarray, words: np.ndarray, size: float) -> None:
+    """Words in the cells of an image, black where its shade (0 to 1) is light."""
+    centred: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": size}
+    for (i, j), shade in np.ndenumerate(shades):
+        panel.text(j, i, str(words[i, j]), color="black" if shade > 0.55 else "white", **centred)
+
+
+@mpl.rc_context(IMAGE_STYLE)
 def write_attention(arrays: Arrays, out: Path, block: int | None = None) -> None:
     """Draw the map of one sentence into `out`, an SVG, and the PNG beside it."""
-    with mpl.rc_context(IMAGE_STYLE):
-        save(attention_figure(arrays, 0, block), out)
+    save(attention_figure(arrays, 0, block), out)
 
 
+@mpl.rc_context(IMAGE_STYLE)
 def write_probes(run: Published, out: Path) -> None:
     """Draw attention_a, attention_b (the sentences of the paper's figure 4), spike_rates, raster
     and cka into the folder `out`."""
     arrays = read_arrays(run.file("probe"), "attention_0", "attention_1", "rates")
     similar = read_arrays(run.file("cka"), "before", "after", "pairs")
-    with mpl.rc_context(IMAGE_STYLE):
-        for number, letter in enumerate("ab"):
-            save(attention_figure(arrays, number, notes=run.notes), out / f"attention_{letter}")
-        save(raster_figure(arrays, notes=run.notes), out / "raster")
-        save(cka_figure(similar), out / "cka")
+    for number, letter in enumerate("ab"):
+        save(attention_figure(arrays, number, notes=run.notes), out / f"attention_{letter}")
+    save(raster_figure(arrays, notes=run.notes), out / "raster")
+    save(cka_figure(similar), out / "cka")
     with mpl.rc_context(TEXT_STYLE):
         save(rates_figure(arrays, run.notes), out / "spike_rates")
+
+
+@mpl.rc_context(IMAGE_STYLE)
+def write_calibration(run: Published, out: Path) -> None:
+    found = read_calibration(run.file("calibration"))
+    save(calibration_figure(found, run.notes), out / "calibration")

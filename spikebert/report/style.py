@@ -10,23 +10,22 @@ one's are hollow squares. The same input gives the same bytes.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import LogLocator
 
-from ..config.registry import BASE, MODELS, RunId
-from ..records.records import Record
-from .published import Key, Label, Notes, Published, in_order, is_proxy
+from ..config.registry import MODELS, RunId
+from .published import Notes, is_proxy
 
 STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
+    "figure.titlesize": 8,
+    "figure.labelsize": 8,
+    "image.cmap": "cividis",
     "axes.grid": True,
     "axes.axisbelow": True,
     "axes.spines.top": False,
@@ -40,34 +39,14 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "spikebert",
 }
 # Text stays text in the SVG: tokens can be searched for, in any script that the reader has.
-TEXT_STYLE: dict[Any, Any] = {**STYLE, "svg.fonttype": "none"}
-IMAGE_STYLE: dict[Any, Any] = {
-    **TEXT_STYLE,
-    "axes.grid": False,
-    "axes.spines.top": True,
-    "axes.spines.right": True,
-}
+TEXT_STYLE = STYLE | {"svg.fonttype": "none"}
+IMAGE_STYLE = TEXT_STYLE | {"axes.grid": False, "axes.spines.top": True, "axes.spines.right": True}
 OTHER = "#CC79A7"  # of models that the registry does not know
 PANEL_WIDTH = 2.6  # inches
-PATTERNS = ("--", ":", "-.")  # of a model's variants
 
 
 def colour_of(model: str) -> str:
     return MODELS[model].colour if model in MODELS else OTHER
-
-
-def is_dense_twin(model: str) -> bool:
-    return model in MODELS and MODELS[model].dense
-
-
-def mark_of(model: str) -> dict[str, Any]:
-    """A disc, or a hollow square for a dense network that has a spiking twin."""
-    return {"marker": "s", "markerfacecolor": "white"} if is_dense_twin(model) else {"marker": "o"}
-
-
-def name_of(label: Label) -> str:
-    model, variant = label
-    return model if variant == BASE else f"{model} ({variant})"
 
 
 def starred(dataset: str, notes: Notes) -> str:
@@ -75,65 +54,28 @@ def starred(dataset: str, notes: Notes) -> str:
     return dataset + "*" * is_proxy(notes, dataset)
 
 
-def run_title(name: str, notes: Notes | None) -> str:
+def run_title(name: Any, notes: Notes | None) -> str:
     """Model, set and seed in words, from the id of a run; another name stands as it is."""
     try:
-        run = RunId.parse(name)
+        run = RunId.parse(str(name))
     except ValueError:
-        return name
+        return str(name)
     kind = " (a stand-in)" * is_proxy(notes or {}, run.dataset)
     return f"{run.model} ({run.variant}) on {run.dataset}{kind}, seed {run.seed}"
 
 
-def labels_of(groups: Mapping[Key, Sequence[Record]]) -> list[Label]:
-    """Models and variants of any dataset, in the order of the registry."""
-    labels = {("", model, variant) for _, model, variant in groups}
-    return [(model, variant) for _, model, variant in in_order(labels)]
-
-
-def told_apart(groups: Mapping[Key, list[Record]]) -> dict[Key, list[Record]]:
-    """Without the variants of a model that has more of them than there are patterns."""
-    variants = Counter(model for model, variant in labels_of(groups) if variant != BASE)
-    return {
-        (dataset, model, variant): members
-        for (dataset, model, variant), members in groups.items()
-        if variant == BASE or variants[model] <= len(PATTERNS)
-    }
-
-
-def read_accuracies(run: Published) -> tuple[list[Record], Notes]:
-    """Records and notes without the sets that are judged by another metric."""
-    records = run.read_accuracies()
-    others = {r.dataset for r in run.read()} - {r.dataset for r in records}
-    return records, {name: note for name, note in run.notes.items() if name not in others}
-
-
-def grid(
-    figure: Figure | SubFigure, count: int, columns: int, **shared: Any
-) -> tuple[np.ndarray, list[Axes]]:
-    """At most so many panels in a row: all of them [rows, columns], and the `count` that are
-    shown."""
-    rows = math.ceil(count / columns)
-    panels = figure.subplots(rows, columns, squeeze=False, **shared)
-    for panel in panels.ravel()[count:]:
+def grid(figure: Figure | SubFigure, count: int, columns: int, **shared: Any) -> list[Axes]:
+    """The `count` panels that are shown, at most so many in a row."""
+    panels = figure.subplots(math.ceil(count / columns), columns, squeeze=False, **shared).ravel()
+    for panel in panels[count:]:
         panel.set_visible(False)
-    return panels, list(panels.ravel()[:count])
+    return list(panels[:count])
 
 
 def plain_ticks(panel: Axes) -> None:
     """Ticks of a logarithmic y axis at 1, 2 and 5, written as plain numbers."""
     panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.yaxis.set_major_formatter("{x:g}")
-
-
-def write_in_cells(
-    panel: Axes, values: np.ndarray, form: str, shades: np.ndarray, size: float
-) -> None:
-    """Numbers in the cells of an image in cividis, black where its shade (0 to 1) is light."""
-    for (i, j), shade in np.ndenumerate(shades):
-        colour = "black" if shade > 0.55 else "white"
-        words = format(values[i, j], form)
-        panel.text(j, i, words, ha="center", va="center", color=colour, fontsize=size)
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -21,7 +21,7 @@ from spikebert.records.calibration import (
     confusion,
     read_calibration,
 )
-from spikebert.report.calibration_figure import calibration_figure, write_calibration
+from spikebert.report.probe_figures import calibration_figure, write_calibration
 from spikebert.report.published import Published
 
 # Confidences 0.6, 0.8, 0.9, 1.0 of classes 1, 0, 1, 0.

@@ -11,11 +11,10 @@ from sample_records import NOTES, RECORDS, make_record
 from spikebert.config.schema import MODELS
 from spikebert.records.records import write_record
 from spikebert.report import FIGURES, write_output
-from spikebert.report.accuracy_figure import accuracy_figure
-from spikebert.report.bench_figure import bench_figure, write_bench
-from spikebert.report.curves_figure import curves_figure
+from spikebert.report.accuracy_figures import accuracy_figure, curves_figure
 from spikebert.report.published import Published
 from spikebert.report.style import OTHER, colour_of
+from spikebert.report.sweep_figures import bench_figure, write_bench
 
 FILES = ("accuracy.svg", "accuracy.png", "curves.svg", "curves.png")
 

@@ -7,17 +7,7 @@ from sample_records import make_record
 
 from spikebert.records.records import write_record
 from spikebert.report.published import Published, group
-from spikebert.report.sweep_figures import (
-    BETA,
-    DEPTH,
-    FIGURES,
-    SHARPNESS,
-    SURROGATE,
-    TEXT,
-    TIMESTEPS,
-    sweep_figure,
-    write_sweeps,
-)
+from spikebert.report.sweep_figures import FIGURES, sweep_figure, write_sweeps
 from spikebert.report.sweeps import sweep, text_points
 
 
@@ -90,7 +80,9 @@ def test_a_sweep_may_stand_on_another_variant():
         2: "short-t2",
         4: "short",
     }
-    (panel,) = sweep_figure(group(made), [TIMESTEPS], {"mr": {"analogue": True}}).axes
+    (panel,) = sweep_figure(
+        group(made), FIGURES["sweep_timesteps"], {"mr": {"analogue": True}}
+    ).axes
     assert panel.get_legend().get_texts()[0].get_text() == "mr* (short)"
     # As many values: the line of the base.
     as_many = sweep(group(made[:-1]), "mr", "model.timesteps")
@@ -98,7 +90,7 @@ def test_a_sweep_may_stand_on_another_variant():
 
 
 def test_the_line_goes_through_the_means():
-    figure = sweep_figure(group(records()), [TIMESTEPS], {"mr": {"analogue": True}})
+    figure = sweep_figure(group(records()), FIGURES["sweep_timesteps"], {"mr": {"analogue": True}})
     (panel,) = figure.axes
     assert panel.get_title() == "paper: best at T = 4"
     (line,) = [line for line in panel.get_lines() if line.get_label() == "mr*"]
@@ -108,7 +100,7 @@ def test_the_line_goes_through_the_means():
 
 
 def test_a_sweep_without_runs_says_so():
-    (panel,) = sweep_figure(group(records()), [DEPTH], {}).axes
+    (panel,) = sweep_figure(group(records()), FIGURES["sweep_depth"], {}).axes
     (words,) = panel.texts
     assert "differ in model.num_hidden_layers alone" in words.get_text()
 
@@ -125,7 +117,7 @@ def kinds():
 
 
 def test_kinds_stand_at_their_names_without_a_line():
-    kind, sharpness = sweep_figure(group(kinds()), [SURROGATE, SHARPNESS], {}).axes
+    kind, sharpness = sweep_figure(group(kinds()), FIGURES["sweep_surrogate"], {}).axes
     assert [tick.get_text() for tick in kind.get_xticklabels()] == ["atan", "sigmoid"]
     (dots,) = kind.get_lines()
     assert (list(dots.get_xdata()), dots.get_linestyle()) == ([0, 1], "None")
@@ -156,7 +148,7 @@ def test_text_of_stage1_starts_without_any():
         32: ("spikebert", "text-32"),
         96: ("spikebert", "base"),
     }
-    (panel,) = sweep_figure(groups, [TEXT], {}).axes
+    (panel,) = sweep_figure(groups, FIGURES["stage1_text"], {}).axes
     (line,) = panel.get_lines()
     assert list(line.get_xdata()) == [0, 32, 96]
     assert list(line.get_ydata()) == pytest.approx([70, 75, 80])
@@ -176,4 +168,4 @@ def test_figures_are_written(tmp_path: Path):
     write_sweeps(Published(paths), tmp_path / "figures")
     made = {path.name for path in (tmp_path / "figures").iterdir()}
     assert made == {f"{name}.{kind}" for name in FIGURES for kind in ("svg", "png")}
-    assert FIGURES["sweep_beta"] == (BETA,)
+    assert [axis.setting for axis in FIGURES["sweep_beta"]] == ["model.beta"]
