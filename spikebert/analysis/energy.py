@@ -8,7 +8,7 @@
 
 Seen are linear and convolutional layers of any torch network, and the products of attention where a
 rule in `PRODUCTS` says what they are; for attention of your own, pass a further rule. What is
-counted and charged, and how, is said in `energy_account.py`. A convolution's SOPs are its MACs
+counted and charged, and how, is said in `records/energy.py`. A convolution's SOPs are its MACs
 times the mean rate of its input, as if all inputs were used equally often.
 
 A product of attention takes two inputs. It counts as fed by the one that its rule names, which for

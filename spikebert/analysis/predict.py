@@ -149,7 +149,7 @@ def early_exit_curve(
     corpus: Path,
     split: str,
     margins: Sequence[float],
-    max_length: int = 512,
+    max_length: int = LONGEST,
     batch_size: int = 1,
 ) -> list[dict[str, float]]:
     """Accuracy, mean steps and milliseconds a sentence of a student, by margin, on one split."""

@@ -88,7 +88,8 @@ def predict(
 
 def texts_of(file: Path, text_column: str, pair_column: str | None) -> list[str | tuple[str, str]]:
     """The texts of a file, by the ending of its name."""
-    from ..data.readers import COMPRESSIONS, read_raw
+    from ..data.decoding import COMPRESSIONS
+    from ..data.readers import read_raw
 
     endings = [ending for ending in file.suffixes if ending not in COMPRESSIONS] or [".txt"]
     kind = {".txt": "lines"}.get(endings[-1], endings[-1].removeprefix("."))

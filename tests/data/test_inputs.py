@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from spikebert.data import readers
+from spikebert.data import decoding
 from spikebert.data.corpus import read_rows
 from spikebert.data.splits import make_splits
 from spikebert.errors import UserError
@@ -129,6 +129,6 @@ def test_a_parquet_file_with_damaged_pages_is_refused(tmp_path):
 
 
 def test_a_compressed_file_is_not_unpacked_without_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(readers, "ALWAYS_BYTES", 1000)
+    monkeypatch.setattr(decoding, "ALWAYS_BYTES", 1000)
     with pytest.raises(UserError, match="more than 200 times its size"):
         split(tmp_path, "rows.csv.gz", gzip.compress(b"a" * 10**6))
