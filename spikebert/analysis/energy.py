@@ -35,11 +35,14 @@ from ..records.energy import (
     CONVENTIONS,
     DENSE,
     KINDS,
+    Elementwise,
     LayerEnergy,
     Measurement,
+    Operations,
     Workload,
     charge_samples,
 )
+from .elementwise import RULES, Count, unknown_modules, watch_elementwise
 
 
 @dataclass
@@ -263,6 +266,7 @@ def measure(
     timesteps: int | None = None,
     products: Mapping[str, Rule] = PRODUCTS,
     reset: Callable[[], None] | None = None,
+    rules: Mapping[str, Count] = RULES,
 ) -> Measurement:
     """Energy per sample under all conventions, as it is for each sample and at a fixed shape.
 
@@ -272,6 +276,8 @@ def measure(
         fixed: a sample of the fixed length. Only its MACs are taken: they are charged at the rates
             of `samples`.
         reset: called before each sample, for neurons that keep their membrane between calls.
+        rules: what modules take beside products, by class name; classes that none of them explains
+            stand in `elementwise.unknown`.
 
     The other arguments are those of `watch`.
 
@@ -284,20 +290,28 @@ def measure(
     runs: list[Layers] = []
     total: Layers = {}
     macs: dict[str, int] = {}
+    beside: list[Operations] = []
+    beside_fixed: list[Operations] = []
     try:
         for sample in samples:
             before()
             if not runs:
                 count_macs(model, sample, time_first, timesteps, products)
                 before()
-            with torch.no_grad(), watch(model, time_first, timesteps, products) as layers:
+            with (
+                torch.no_grad(),
+                watch(model, time_first, timesteps, products) as layers,
+                watch_elementwise(model, time_first, timesteps, rules) as found,
+            ):
                 call(model, sample)
             runs.append(layers)
+            beside += found
             for name, layer in layers.items():
                 total.setdefault(name, Layer()).add(layer)
         if fixed is not None:
             before()
-            macs = count_macs(model, fixed, time_first, timesteps, products)
+            with watch_elementwise(model, time_first, timesteps, rules) as beside_fixed:
+                macs = count_macs(model, fixed, time_first, timesteps, products)
     finally:
         model.train(was_training)
     if not total:
@@ -331,4 +345,9 @@ def measure(
             convention: charge_samples(loads, None if fixed is None else fixed_loads, convention)
             for convention in (CONVENTIONS if spiking else (DENSE,))
         },
+        elementwise=Elementwise(
+            real=sum(beside, Operations()) * (1 / len(runs)),
+            fixed=None if fixed is None else sum(beside_fixed, Operations()),
+            unknown=unknown_modules(model, rules),
+        ),
     )

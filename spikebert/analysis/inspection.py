@@ -338,4 +338,5 @@ def measure_folder(
         parameters=sum(p.numel() for p in model.parameters()),
         layers=measured.layers,
         accounts=measured.accounts,
+        elementwise=measured.elementwise,
     )

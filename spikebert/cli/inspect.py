@@ -300,8 +300,8 @@ def energy(
         [
             {"convention": name, "length": size, "MACs": cost.macs, "SOPs": cost.sops}
             | {"microjoules": cost.energy_pj / 1e6}
-            for name, account in record.accounts.items()
-            for size, cost in (("real", account.real), (str(length), account.fixed))
+            for name, (real, fixed) in record.costs().items()
+            for size, cost in (("real", real), (str(length), fixed))
             if cost
         ],
         ".4g",

@@ -6,7 +6,8 @@ Nothing here imports torch: `analysis.energy` measures, this module charges.
   addition counted apart, a FLOP is half a MAC. A MAC costs 4.6 pJ (3.7 + 0.9) and an accumulate
   (AC) 0.9 pJ: 32 bit floating point at 45 nm, Horowitz, ISSCC 2014.
 - A layer's MACs are those of its products over all T steps as if its input were dense. Biases,
-  norms, softmax, activations, neurons, look-ups of embeddings and traffic of memory are left out.
+  norms, softmax, activations and neurons are left out by all conventions but `full`; look-ups of
+  embeddings and traffic of memory by all.
 - A layer's *SOPs* are its ACs: T x firing rate of its input x MACs of one step.
 - An input that is the same at all T steps may be computed once in software. It is counted T times,
   as hardware that is fed spikes would run it.
@@ -22,6 +23,22 @@ all that was measured. The conventions differ in what they make of it:
 
 The firing rate in SOPs is the share of inputs that are not zero, so `paper` charges a count of k
 as one AC. A network without spikes costs the same in all three: its convention is `dense`.
+
+`full` is `paper`, or `dense` without spikes, and everything else once per use and step: biases,
+norms, neurons (decay, input, comparison, reset), scale and softmax of attention, activations,
+residuals, positions, pools and means. It counts multiplications and additions:
+
+| operation               | mul. | add. |   pJ | as                                             |
+|-------------------------|------|------|------|------------------------------------------------|
+| addition, comparison    |    0 |    1 |  0.9 | Horowitz; a comparison is a subtraction        |
+| multiplication          |    1 |    0 |  3.7 | Horowitz                                       |
+| division                |    5 |    2 | 20.3 | two Newton steps from a seed of 8 bits, x 1/y  |
+| inverse square root     |    6 |    2 | 24.0 | two Newton steps from a seed of 8 bits         |
+| exp                     |    6 |    6 | 27.6 | reduction of range, polynomial of degree 5     |
+| tanh                    |   12 |   10 | 53.4 | exp(2x), two additions, a division             |
+| erf                     |   19 |   14 | 82.9 | Abramowitz and Stegun, 7.1.26: exp, a division |
+
+Horowitz names no cost of the last five: they are counted by what software computes them with.
 
 Lengths: "real" is the mean over sentences at their own lengths, special tokens included, padding
 excluded. A number N is one sentence of N tokens, all of them counted (a sentence padded to N costs
@@ -43,10 +60,10 @@ from ..errors import UserError
 from ..utils.validation import Count, FromFile, Real
 from .records import read_versioned
 
-MAC_PJ, AC_PJ = 4.6, 0.9
+MAC_PJ, AC_PJ, MULTIPLY_PJ = 4.6, 0.9, 3.7
 KINDS = ("binary", "integer", "real")  # each takes in the ones before it
 CONVENTIONS = ("paper", "strict", "unary")
-DENSE = "dense"
+DENSE, FULL = "dense", "full"
 Amount = Annotated[Real, Field(ge=0)]
 
 
@@ -68,6 +85,39 @@ class Charge(FromFile):
     sops: Amount  # charged as accumulates
     spike_rate: Amount | None  # share of inputs not zero where SOPs are charged, weighted by MACs
     energy_pj: Amount
+
+
+@dataclass(frozen=True)
+class Operations(FromFile):
+    """Multiplications and additions beside the products."""
+
+    multiplications: Amount = 0
+    additions: Amount = 0
+
+    def __add__(self, other: Operations) -> Operations:
+        return Operations(
+            self.multiplications + other.multiplications, self.additions + other.additions
+        )
+
+    def __mul__(self, times: float) -> Operations:
+        return Operations(self.multiplications * times, self.additions * times)
+
+    @property
+    def energy_pj(self) -> float:
+        return MULTIPLY_PJ * self.multiplications + AC_PJ * self.additions
+
+
+DIVISION, INVERSE_ROOT, EXP = Operations(5, 2), Operations(6, 2), Operations(6, 6)
+TANH, ERF = Operations(12, 10), Operations(19, 14)
+
+
+@dataclass(frozen=True)
+class Elementwise(FromFile):
+    """What `full` adds for one sample: the mean of the samples, and that at the fixed length."""
+
+    real: Operations
+    fixed: Operations | None
+    unknown: list[str]  # classes of modules that no rule explains: there is no `full` with them
 
 
 def charge(workloads: Iterable[Workload], convention: str) -> Charge:
@@ -163,6 +213,7 @@ class Measurement:
     samples: int
     layers: list[LayerEnergy]
     accounts: dict[str, ConventionEnergy]  # by convention; `dense` alone without spikes
+    elementwise: Elementwise
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -215,6 +266,27 @@ class EnergyRecord(FromFile):
     layers: list[LayerEnergy]
     accounts: dict[str, ConventionEnergy]
     schema: int = 1
+    elementwise: Elementwise | None = None  # None in records of before `full`
+
+    def costs(self) -> dict[str, tuple[Charge, Charge | None]]:
+        """At real lengths and at the fixed one by convention; `full` comes last, if it is known."""
+        found: dict[str, tuple[Charge, Charge | None]] = {
+            name: (account.real, account.fixed) for name, account in self.accounts.items()
+        }
+        base = found.get("paper") or found.get(DENSE)
+        beside = self.elementwise
+        if base and beside and not beside.unknown:
+            real, fixed = base
+            found[FULL] = (
+                _with(real, beside.real),
+                _with(fixed, beside.fixed) if fixed and beside.fixed else None,
+            )
+        return found
+
+
+def _with(cost: Charge, beside: Operations) -> Charge:
+    energy = cost.energy_pj + beside.energy_pj
+    return Charge(cost.macs, cost.sops, cost.spike_rate, energy)
 
 
 def read_energy(path: str | Path) -> EnergyRecord:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..config.registry import BASE
 from ..errors import UserError
-from ..records.energy import CONVENTIONS, DENSE, EnergyRecord, matching_length
+from ..records.energy import DENSE, FULL, EnergyRecord, matching_length
 from ..records.paper import PAPER_ENERGY, paper_value
 from .published import Key, Notes, Published, in_order, proxies
 from .render import TEXT, Table, frame
@@ -83,14 +83,14 @@ def _rows(record: EnergyRecord, bert: EnergyRecord | None) -> Iterator[dict[str,
         )
     paper = paper_value(record.model, record.variant, record.dataset, PAPER_ENERGY)
     same_length = bert is not None and bert.fixed_length == record.fixed_length
-    fixed_dense = dense.fixed if dense and same_length else None
-    for convention in (*CONVENTIONS, DENSE):
-        if convention not in record.accounts:
-            continue
-        account = record.accounts[convention]
+    bert_full = bert.costs().get(FULL, (None, None)) if bert else (None, None)
+    for convention, (real, fixed) in record.costs().items():
+        base_real, base_fixed = (
+            bert_full if convention == FULL else (dense and dense.real, dense and dense.fixed)
+        )
         for length, cost, base in (
-            ("real", account.real, dense.real if dense else None),
-            (str(record.fixed_length), account.fixed, fixed_dense),
+            ("real", real, base_real),
+            (str(record.fixed_length), fixed, base_fixed if same_length else None),
         ):
             if cost is None:
                 continue
