@@ -39,6 +39,13 @@ NOTES = (
     "768 models, beside the fixed length, since its own is not stated: BERT's 22.46 GFLOPs there "
     "are {flop:.1f} tokens if a MAC is two FLOPs, {mac:.1f} if it is one.",
 )
+FULL_NOTE = (
+    "full: as paper or dense, and everything beside products once per use and step: biases, norms, "
+    "neurons, scale and softmax of attention, activations, residuals, positions and means, at 3.7 "
+    "pJ a multiplication and 0.9 pJ an addition (Horowitz); division, roots, exp, tanh and erf by "
+    "the multiplications and additions that software computes them with (our count, "
+    "records/energy.py). A network with a module that no rule explains has no such row."
+)
 PROXY_NOTE = "a stand-in, not the set of the paper: its lengths and spikes are others"
 
 
@@ -114,6 +121,8 @@ def rendered(values: pd.DataFrame, notes: Notes) -> Table:
     """The table of `energy_table`, ready to be written."""
     flop, mac = matching_length(PAPER_BERT_FLOPS / 2), matching_length(PAPER_BERT_FLOPS)
     lines = [line.format(flop=flop, mac=mac) for line in NOTES]
+    if (values["convention"] == FULL).any():
+        lines.insert(2, FULL_NOTE)
     if samples := values.attrs.get("samples"):
         counts = ", ".join(f"{name} {samples[name]}" for name in values["dataset"].unique())
         lines.append(f"Test sentences that were run: {counts}.")
