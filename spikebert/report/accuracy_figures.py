@@ -14,19 +14,28 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..config.registry import BASE, MODELS
+from ..config.registry import BASE
 from ..records.metrics import summarise
 from ..records.paper import paper_value
 from ..records.records import Record
 from .published import Key, Label, Notes, Published, group, in_order, proxies
 from .render import PROXY_NOTE, RECALLED_NOTE
-from .style import PANEL_WIDTH, STYLE, colour_of, grid, plain_ticks, save, starred
+from .style import (
+    DENSE_TWINS,
+    HOLLOW,
+    PANEL_WIDTH,
+    STYLE,
+    colour_of,
+    grid,
+    mark_of,
+    plain_ticks,
+    save,
+    starred,
+)
 
 PAPER_COLOUR = "0.25"
 COLUMNS = 3
 PATTERNS = ("--", ":", "-.")  # of a model's variants
-DENSE_TWINS = {name for name, spec in MODELS.items() if spec.dense}
-HOLLOW = {"markerfacecolor": "white"}
 
 
 def accuracy_figure(records: Iterable[Record], notes: Notes) -> Figure:
@@ -141,11 +150,6 @@ def _line_styles(labels: Sequence[Label]) -> dict[Label, dict[str, Any]]:
         shown = {"color": colour_of(model), "linestyle": pattern, "alpha": 0.8, "markersize": 3}
         styles[model, variant] = {**shown, **twin}
     return styles
-
-
-def mark_of(model: str) -> dict[str, Any]:
-    """A disc, or a hollow square for a dense network that has a spiking twin."""
-    return {"marker": "s", **HOLLOW} if model in DENSE_TWINS else {"marker": "o"}
 
 
 def name_of(label: Label) -> str:

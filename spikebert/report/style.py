@@ -41,12 +41,19 @@ STYLE: dict[Any, Any] = {
 # Text stays text in the SVG: tokens can be searched for, in any script that the reader has.
 TEXT_STYLE = STYLE | {"svg.fonttype": "none"}
 IMAGE_STYLE = TEXT_STYLE | {"axes.grid": False, "axes.spines.top": True, "axes.spines.right": True}
+DENSE_TWINS = {name for name, spec in MODELS.items() if spec.dense}
+HOLLOW = {"markerfacecolor": "white"}
 OTHER = "#CC79A7"  # of models that the registry does not know
 PANEL_WIDTH = 2.6  # inches
 
 
 def colour_of(model: str) -> str:
     return MODELS[model].colour if model in MODELS else OTHER
+
+
+def mark_of(model: str) -> dict[str, Any]:
+    """A disc, or a hollow square for a dense network that has a spiking twin."""
+    return {"marker": "s", **HOLLOW} if model in DENSE_TWINS else {"marker": "o"}
 
 
 def starred(dataset: str, notes: Notes) -> str:
