@@ -3,7 +3,9 @@
 import json
 
 import torch
+from transformers import BertTokenizer
 
+from spikebert import SpikeBertConfig, SpikeBertForSequenceClassification
 from spikebert.config.plan import Run
 from spikebert.config.settings import FineTuneSettings, ModelSettings, PretrainSettings
 from spikebert.training.steps.common import Outputs
@@ -14,6 +16,7 @@ from spikebert.utils.files import write_json
 GOOD = ["a", "warm", "and", "funny", "film", ",", "full", "of", "wit", "and", "grace"]
 BAD = ["a", "dull", "and", "clumsy", "film", ",", "empty", "of", "wit", "or", "sense"]
 MODEL = ModelSettings(hidden_size=26, num_hidden_layers=2, num_attention_heads=2, timesteps=2)
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "warm", "dull", "film"]
 QUICK = {"batch_size": 8, "max_length": 16, "compile": False, "precision": "fp32"}
 
 
@@ -38,6 +41,22 @@ def run(model, dataset="toy", **fields):
     """A run as the steps take it; its settings are those that a test gives them."""
     fields = {"source": "toy sentences", "variant": "base", "seed": 1, "settings": {}} | fields
     return Run(dataset=dataset, language="en", model=model, **fields)
+
+
+def student(**settings):
+    """A spiking classifier of WORDS at random."""
+    torch.manual_seed(0)
+    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = SpikeBertConfig(vocab_size=len(WORDS), **shape | settings)
+    return SpikeBertForSequenceClassification(config).eval()
+
+
+def save_student(folder):
+    """Its folder, with a tokenizer."""
+    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    BertTokenizer(str(folder / "vocab.txt"), model_max_length=512).save_pretrained(folder)
+    student().save_pretrained(folder)
+    return folder
 
 
 def outputs(root, name):

@@ -24,6 +24,7 @@ Count = Callable[[Any, Any, Any], Operations]  # (module, its first input, its o
 
 
 def first(out: Any) -> Any:
+    """What a module puts out, or the first of several things."""
     return out[0] if isinstance(out, tuple) else out
 
 

@@ -42,7 +42,7 @@ from ..records.energy import (
     Workload,
     charge_samples,
 )
-from .elementwise import RULES, Count, unknown_modules, watch_elementwise
+from .elementwise import RULES, Count, first, unknown_modules, watch_elementwise
 
 
 @dataclass
@@ -186,7 +186,7 @@ def watch(
 
     def operand_hook(name: str, macs: Callable[[Tensor], int]) -> Callable[..., None]:
         def hook(_: nn.Module, __: Any, out: Any) -> None:
-            x = out[0] if isinstance(out, tuple) else out  # neurons return their state, too
+            x = first(out)  # neurons return their state, too
             enter(name, x, macs(x))
 
         return hook

@@ -226,8 +226,8 @@ class Stage1Settings(DistillSettings, step="stage1"):
     """at most so many of the sentences, the same first ones for every cap, so that a smaller one
     is part of a larger one; null takes all"""
     window_sentences: Count | None = None
-    """so many sentences are in memory at a time, and shuffled among themselves, while the text
-    passes by; null holds all of it, and the teacher's answers to it can be kept"""
+    """so many sentences are shuffled among themselves while the text passes by, with eight bytes a
+    sentence in memory; null holds all of it, and the teacher's answers to it can be kept"""
     feature_weight: FeatureWeight = 1.0
     embedding_weight: EmbeddingWeight = 1.0
     embedding_init: Literal["random", "teacher"] = "random"

@@ -151,8 +151,10 @@ def check_columns(spec: Spec, names: Iterable[str], where: str, delimiter: str =
         fix = f"name a column that is there in place of {missing[0]}"
         if delimiter and len(names) == 1:
             other = next((sign for sign in ";\t|," if sign in names[0].replace(delimiter, "")), "")
-            fix = f"its columns are parted by {other!r}, it seems: delimiter: {json.dumps(other)}"
-            fix = fix if other else "name its delimiter, or its columns if it has no header"
+            fix = "name its delimiter, or its columns if it has no header"
+            if other:
+                fix = f"its columns are parted by {other!r}, it seems: "
+                fix += f"delimiter: {json.dumps(other)}"
         elif delimiter:
             fix += "; if it has no header: columns: [...], in their order"
         raise UserError(

@@ -26,6 +26,7 @@ COLUMNS = {
     "n_test": COUNT,
 }
 NO_FAULTS: Mapping[str, str] = {}
+WHERE_ASKED = {"metric": TEXT, "note": WIDE}  # columns of some tables
 INTERVAL_NOTE = (
     "mean, sd: over seeds, in percent; ci: 95 % interval of the mean (Student's t), empty with "
     "one seed; paper: mean of the paper's 10 seeds."
@@ -61,8 +62,8 @@ def accuracy_table(
             (dataset, model, BASE) for model in models
         ]
     judged = {record.metric for members in groups.values() for record in members}
-    columns = COLUMNS | ({"metric": TEXT} if judged - {"accuracy"} else {})
-    columns |= {"note": WIDE} if faults else {}
+    asked = {"metric": judged - {"accuracy"}, "note": faults}
+    columns = COLUMNS | {name: form for name, form in WHERE_ASKED.items() if asked[name]}
     return frame((_row(key, groups.get(key, []), notes, faults) for key in keys), columns)
 
 
@@ -89,7 +90,7 @@ def _row(
 
 def rendered(values: pd.DataFrame, notes: Notes) -> Table:
     """The table of `accuracy_table`, ready to be written."""
-    columns = {name: (COLUMNS | {"note": WIDE}).get(name, TEXT) for name in values.columns}
+    columns = {name: (COLUMNS | WHERE_ASKED)[name] for name in values.columns}
     return Table(values, columns, [INTERVAL_NOTE], proxies(notes))
 
 

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -230,21 +231,17 @@ def _another_shape(energy: pd.DataFrame) -> str:
     as their dense twins' energies do. Empty where the student's dense twin costs what the teacher
     does, to 5 %."""
     for twin in ("dense_direct", "dense_distilled"):
-        found = _shares(energy, "teacher", twin)
-        if isinstance(found, dict):
-            share = summarise(list(found.values())).mean
-            if abs(share - 100) < 5:
-                return ""
-            own = _shares(energy, twin)
-            beside = (
-                f"; beside that BERT it takes {summarise(list(own.values())).mean:.2f} %"
-                if isinstance(own, dict)
-                else ""
-            )
-            return (
-                "the teacher is of another shape: a dense BERT of the student's own takes "
-                f"{share:.2f} % of its energy, too{beside}"
-            )
+        sizes, own = _shares(energy, "teacher", twin), _shares(energy, twin)
+        if isinstance(sizes, str):
+            continue
+        size = fmean(sizes.values())
+        if abs(size - 100) < 5:
+            return ""
+        words = "the teacher is of another shape: a dense BERT of the student's own takes "
+        words += f"{size:.2f} % of its energy, too"
+        if isinstance(own, dict):
+            words += f"; beside that BERT it takes {fmean(own.values()):.2f} %"
+        return words
     return "no dense BERT of the student's shape in the table of energy, to tell size from spikes"
 
 

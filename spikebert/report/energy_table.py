@@ -80,7 +80,6 @@ def energy_table(records: Iterable[EnergyRecord], datasets: Iterable[str] = ()) 
 
 
 def _rows(record: EnergyRecord, bert: EnergyRecord | None) -> Iterator[dict[str, Any]]:
-    dense = bert.accounts.get(DENSE) if bert else None
     if bert and (record.split, record.samples) != (bert.split, bert.samples):
         raise UserError(
             f"energy of {record.id}",
@@ -90,11 +89,9 @@ def _rows(record: EnergyRecord, bert: EnergyRecord | None) -> Iterator[dict[str,
         )
     paper = paper_value(record.model, record.variant, record.dataset, PAPER_ENERGY)
     same_length = bert is not None and bert.fixed_length == record.fixed_length
-    bert_full = bert.costs().get(FULL, (None, None)) if bert else (None, None)
+    bases = bert.costs() if bert else {}
     for convention, (real, fixed) in record.costs().items():
-        base_real, base_fixed = (
-            bert_full if convention == FULL else (dense and dense.real, dense and dense.fixed)
-        )
+        base_real, base_fixed = bases.get(FULL if convention == FULL else DENSE, (None, None))
         for length, cost, base in (
             ("real", real, base_real),
             (str(record.fixed_length), fixed, base_fixed if same_length else None),

@@ -4,29 +4,18 @@ import json
 
 import pandas
 import pytest
-import torch
-from transformers import BertTokenizer
+from toy import save_student
 from typer.testing import CliRunner
 
-import spikebert
 from spikebert.analysis.predict import predict
 from spikebert.cli import app
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "warm", "dull", "film"]
 LONG = "a warm film " * 4000
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    (folder / "vocab.txt").write_text("\n".join(WORDS))
-    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = spikebert.SpikeBertConfig(
-        vocab_size=len(WORDS), hidden_size=8, num_hidden_layers=1, num_attention_heads=2
-    )
-    spikebert.SpikeBertForSequenceClassification(config).save_pretrained(folder)
-    return folder
+    return save_student(tmp_path_factory.mktemp("model"))
 
 
 def said(model, *arguments, **options):

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 import torch
-from transformers import BertTokenizer
+from toy import save_student, student
 
-from spikebert import SpikeBertConfig, SpikeBertForSequenceClassification, SpikeBertModel
+from spikebert import SpikeBertForSequenceClassification, SpikeBertModel
 from spikebert.errors import UserError
 
 SCRIPT = """
@@ -38,22 +38,11 @@ print(trainer.predict(rows).predictions.shape, max(w.abs().max().item() for w in
 long = pipeline("text-classification", model=model, tokenizer=tokenizer)("a warm film " * 3400)
 print(long)
 """  # fmt: skip
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "warm", "dull", "film"]
-
-
-def student(**settings):
-    torch.manual_seed(0)
-    shape = {"vocab_size": 9, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-    return SpikeBertForSequenceClassification(SpikeBertConfig(**shape | settings)).eval()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    (folder / "vocab.txt").write_text("\n".join(WORDS))
-    BertTokenizer(str(folder / "vocab.txt"), model_max_length=512).save_pretrained(folder)
-    student().save_pretrained(folder)
-    return folder
+    return save_student(tmp_path_factory.mktemp("model"))
 
 
 def test_a_script_of_twenty_lines(folder):
